@@ -124,7 +124,7 @@ test("nothing in src is unreachable: every file is imported or is an entry", () 
 });
 
 function others(): Source[] {
-  return globSync(["scripts/*.ts", "bench/*.ts"], { cwd: root }).map((path) => {
+  return globSync(["scripts/*.ts", "bench/*.ts", "test/**/*.ts"], { cwd: root }).map((path) => {
     const text = readFileSync(join(root, path), "utf8");
     const imports = [...text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((m) => m[1] ?? "");
     return { path, room: "", text, imports, isTest: false };
