@@ -1,0 +1,18 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+const POLL_MS = 5;
+
+/** Waits until `check` returns something truthy; fails with `what` after `timeoutMs`. */
+export async function eventually<T>(
+  what: string,
+  check: () => T | Promise<T>,
+  timeoutMs = 5_000,
+): Promise<NonNullable<T>> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await delay(POLL_MS);
+  }
+}
