@@ -1,20 +1,24 @@
-/** Which addresses pods get: `127.<second>.x.y`. Each pod has one of its own while it exists. */
+/** Which addresses pods get: `127.<second>.x.y`, of which `size` are used. */
 export interface AddressPool {
   /** Second number of the addresses, 0-255. */
   readonly second: number;
+  /** How many addresses there are to give, at most POOL_SIZE_MAX. */
+  readonly size: number;
 }
-
-/** The network that pods live in unless a caller wants another. */
-export const POD_POOL: AddressPool = { second: 20 };
 
 const HOSTS_PER_BLOCK = 254;
 const BLOCKS = 256;
-/** How many pods can have an address at once. */
-export const POOL_SIZE = HOSTS_PER_BLOCK * BLOCKS;
+/** The most pods that can have an address at once. */
+export const POOL_SIZE_MAX = HOSTS_PER_BLOCK * BLOCKS;
+
+/** Where every address of 127.0.0.0/8 works as it is, which is Linux. */
+export const POD_POOL: AddressPool = { second: 20, size: POOL_SIZE_MAX };
+/** Where each address has to be added by hand, which is macOS. */
+export const SMALL_POD_POOL: AddressPool = { second: 20, size: 48 };
 
 /** The `index`-th address of the pool; hosts .0 and .255 are left out. */
 export function addressAt(pool: AddressPool, index: number): string {
-  const at = ((index % POOL_SIZE) + POOL_SIZE) % POOL_SIZE;
+  const at = ((index % pool.size) + pool.size) % pool.size;
   return `127.${pool.second}.${Math.floor(at / HOSTS_PER_BLOCK)}.${(at % HOSTS_PER_BLOCK) + 1}`;
 }
 
@@ -27,18 +31,15 @@ export function nextAddress(
   from: number,
   taken: ReadonlySet<string>,
 ): { address: string; next: number } | undefined {
-  for (let step = 0; step < POOL_SIZE; step++) {
+  for (let step = 0; step < pool.size; step++) {
     const address = addressAt(pool, from + step);
-    if (!taken.has(address)) return { address, next: (from + step + 1) % POOL_SIZE };
+    if (!taken.has(address)) return { address, next: (from + step + 1) % pool.size };
   }
   return undefined;
 }
 
-/** FNV-1a, 32 bit: spreads names evenly; not for secrets. */
-export function hash32(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < text.length; index++) {
-    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
-  }
-  return hash;
+/** The command that makes the pool's addresses usable on macOS. */
+export function aliasCommand(pool: AddressPool): string {
+  const last = Math.min(pool.size, HOSTS_PER_BLOCK);
+  return `for i in $(seq 1 ${last}); do sudo ifconfig lo0 alias 127.${pool.second}.0.$i up; done`;
 }

@@ -19,7 +19,10 @@ export interface PodPlace {
   readonly hostAddress: string;
 }
 
-/** A pod's status from what is known of its containers and what is planned for them. Pure. */
+/**
+ * The kubelet's part of a pod's status, from what is known of its containers and what is planned
+ * for them; conditions that are not the kubelet's are kept. Pure.
+ */
 export function statusOf(seen: PodSeen, plan: PodPlan, place: PodPlace): PodStatus {
   const { pod } = seen;
   const before = pod.status ?? {};
@@ -38,7 +41,6 @@ export function statusOf(seen: PodSeen, plan: PodPlan, place: PodPlace): PodStat
       ? {}
       : { podIP: place.podAddress, podIPs: [{ ip: place.podAddress }] };
   return {
-    ...before,
     phase,
     conditions: conditionsOf(seen, { phase, initialized, containerStatuses }),
     hostIP: place.hostAddress,
