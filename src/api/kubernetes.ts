@@ -87,12 +87,18 @@ export interface EnvVar {
     fieldRef?: { fieldPath: string };
     secretKeyRef?: { name: string; key: string; optional?: boolean };
     configMapKeyRef?: { name: string; key: string; optional?: boolean };
-    resourceFieldRef?: { resource: string; containerName?: string };
+    resourceFieldRef?: { resource: string; containerName?: string; divisor?: string };
   };
 }
 
 export interface Probe {
-  httpGet?: { path?: string; port: number | string; host?: string; scheme?: string };
+  httpGet?: {
+    path?: string;
+    port: number | string;
+    host?: string;
+    scheme?: string;
+    httpHeaders?: { name: string; value: string }[];
+  };
   tcpSocket?: { port: number | string; host?: string };
   exec?: { command: string[] };
   initialDelaySeconds?: number;
@@ -146,6 +152,7 @@ export interface PodSpec {
   hostNetwork?: boolean;
   nodeName?: string;
   serviceAccountName?: string;
+  automountServiceAccountToken?: boolean;
 }
 
 export interface ContainerState {
@@ -289,6 +296,8 @@ export interface Secret extends KubeObject {
 
 export interface ConfigMap extends KubeObject {
   data?: Record<string, string>;
+  /** Base64 values. */
+  binaryData?: Record<string, string>;
 }
 
 export interface Lease extends KubeObject {
