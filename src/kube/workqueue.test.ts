@@ -56,6 +56,17 @@ test("a key is queued once, and again when it was added while being worked on", 
   assert.equal(queue.length, 0);
 });
 
+test("an idle worker leaves a key alone that another one works on", async (t) => {
+  const { queue, started, finish } = queueOf(t, 3);
+  queue.add("a");
+  await settle();
+  queue.add("a");
+  await settle();
+  assert.deepEqual(started, ["a"]);
+  await finish("a");
+  assert.deepEqual(started, ["a", "a"]);
+});
+
 test("workers run side by side, up to their number", async (t) => {
   const { queue, started, finish } = queueOf(t, 2);
   for (const key of ["a", "b", "c"]) queue.add(key);
