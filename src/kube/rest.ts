@@ -15,6 +15,7 @@ import {
   type WriteOptions,
 } from "./client.ts";
 import type { KubeConfig } from "./config.ts";
+import { withDeadline } from "./deadline.ts";
 import { type RateLimit, tokenBucket } from "./rate-limit.ts";
 import { errorOfResponse } from "./status.ts";
 import { watchEvents } from "./watch-stream.ts";
@@ -191,7 +192,7 @@ function createTransport(options: KubeClientOptions) {
   };
 
   const sendOnce = (call: Call) =>
-    withTimeout(clock, timeoutMs, call, async (signal) => {
+    withDeadline(clock, timeoutMs, noAnswerTo(call), call.signal, async (signal) => {
       const response = await send(requests, call, signal);
       const text = await response.body.text();
       if (response.statusCode >= 400)
@@ -223,7 +224,7 @@ function createTransport(options: KubeClientOptions) {
     const abortBody = () => body.abort(signal.reason);
     signal.addEventListener("abort", abortBody, { once: true });
     try {
-      const response = await withTimeout(clock, timeoutMs, call, (start) => {
+      const response = await withDeadline(clock, timeoutMs, noAnswerTo(call), signal, (start) => {
         start.addEventListener("abort", () => body.abort(start.reason), { once: true });
         return send(watches, call, body.signal);
       });
@@ -250,30 +251,7 @@ function createTransport(options: KubeClientOptions) {
   };
 }
 
-/** Runs `work` with a signal that fires at the caller's abort or after `timeoutMs`. */
-async function withTimeout<R>(
-  clock: Clock,
-  timeoutMs: number,
-  call: Call,
-  work: (signal: AbortSignal) => Promise<R>,
-): Promise<R> {
-  if (call.signal?.aborted) throw abortReason(call.signal);
-  const controller = new AbortController();
-  const text = `timeout: no answer to ${call.method} ${call.path} within ${timeoutMs} ms`;
-  const cancel = clock.after(timeoutMs, () =>
-    controller.abort(new DOMException(text, "TimeoutError")),
-  );
-  const forward = () => controller.abort(call.signal?.reason);
-  call.signal?.addEventListener("abort", forward, { once: true });
-  try {
-    return await work(controller.signal);
-  } catch (error) {
-    throw controller.signal.aborted ? abortReason(controller.signal) : error;
-  } finally {
-    cancel();
-    call.signal?.removeEventListener("abort", forward);
-  }
-}
+const noAnswerTo = (call: Call) => `no answer to ${call.method} ${call.path}`;
 
 /** How long to wait before repeating a request that the server was too busy for. */
 function busyWaitMs(error: unknown): number | undefined {

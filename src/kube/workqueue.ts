@@ -1,0 +1,162 @@
+import { exponentialMs } from "#base/backoff.ts";
+import type { Clock } from "#base/clock.ts";
+
+/** What a handler may answer: when to look at the key again although nothing failed. */
+export interface HandlerResult {
+  readonly requeueAfterMs?: number | undefined;
+}
+
+export interface WorkQueueOptions {
+  readonly clock: Clock;
+  /** Pause after the first failure of a key; doubled with each further one. */
+  readonly backoffBaseMs?: number;
+  readonly backoffMaxMs?: number;
+}
+
+const BACKOFF_BASE_MS = 200;
+const BACKOFF_MAX_MS = 60_000;
+
+/**
+ * Keys waiting to be worked on. A key is in it once however often it is added, and never with two
+ * workers at a time: added while it is being worked on, it comes again afterwards.
+ *
+ *   add -> dirty + queue -> (worker) processing -> done -> if dirty again: queue
+ */
+export class WorkQueue {
+  readonly #clock: Clock;
+  readonly #backoffBaseMs: number;
+  readonly #backoffMaxMs: number;
+  /** Keys that need work; of these the ones nobody works on are also in `#queue`. */
+  readonly #dirty = new Set<string>();
+  readonly #processing = new Set<string>();
+  /** In the order of arrival. */
+  readonly #queue = new Set<string>();
+  readonly #later = new Map<string, { atMs: number; cancel: () => void }>();
+  readonly #failures = new Map<string, number>();
+  #idle: (() => void)[] = [];
+  #isShutDown = false;
+
+  constructor(options: WorkQueueOptions) {
+    this.#clock = options.clock;
+    this.#backoffBaseMs = options.backoffBaseMs ?? BACKOFF_BASE_MS;
+    this.#backoffMaxMs = options.backoffMaxMs ?? BACKOFF_MAX_MS;
+  }
+
+  /** Keys that wait for a worker. */
+  get length(): number {
+    return this.#queue.size;
+  }
+
+  add(key: string): void {
+    if (this.#isShutDown || this.#dirty.has(key)) return;
+    this.#dirty.add(key);
+    if (!this.#processing.has(key)) this.#enqueue(key);
+  }
+
+  /** Adds `key` after `ms`; of several times for one key the earliest counts. */
+  addAfter(key: string, ms: number): void {
+    if (this.#isShutDown) return;
+    if (ms <= 0) {
+      this.add(key);
+      return;
+    }
+    const atMs = this.#clock.now() + ms;
+    const planned = this.#later.get(key);
+    if (planned !== undefined && planned.atMs <= atMs) return;
+    planned?.cancel();
+    const cancel = this.#clock.after(ms, () => {
+      this.#later.delete(key);
+      this.add(key);
+    });
+    this.#later.set(key, { atMs, cancel });
+  }
+
+  /** Adds `key` after a pause that doubles with each call until `forget`. */
+  addRateLimited(key: string): void {
+    const failures = this.#failures.get(key) ?? 0;
+    this.#failures.set(key, failures + 1);
+    this.addAfter(key, exponentialMs(failures, this.#backoffBaseMs, this.#backoffMaxMs));
+  }
+
+  /** The next failure of `key` is its first again. */
+  forget(key: string): void {
+    this.#failures.delete(key);
+  }
+
+  /** How often `key` was added rate-limited since it was last forgotten. */
+  failures(key: string): number {
+    return this.#failures.get(key) ?? 0;
+  }
+
+  /**
+   * Works the keys off with `workers` at a time until `signal` is aborted; resolves when the last
+   * handler has returned. A handler that throws has its key come back after a growing pause;
+   * `onError` hears of it. A queue runs once.
+   */
+  async run(
+    workers: number,
+    handle: (key: string) => Promise<HandlerResult | undefined>,
+    onError: (key: string, error: unknown) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const stop = () => this.#shutDown();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const work = async () => {
+      for (let key = await this.#take(); key !== undefined; key = await this.#take()) {
+        await this.#handleOne(key, handle, onError);
+      }
+    };
+    await Promise.all(Array.from({ length: workers }, work));
+    signal.removeEventListener("abort", stop);
+  }
+
+  async #handleOne(
+    key: string,
+    handle: (key: string) => Promise<HandlerResult | undefined>,
+    onError: (key: string, error: unknown) => void,
+  ): Promise<void> {
+    try {
+      const result = await handle(key);
+      this.forget(key);
+      if (result?.requeueAfterMs !== undefined) this.addAfter(key, result.requeueAfterMs);
+    } catch (error) {
+      onError(key, error);
+      this.addRateLimited(key);
+    } finally {
+      this.#processing.delete(key);
+      if (this.#dirty.has(key)) this.#enqueue(key);
+    }
+  }
+
+  #enqueue(key: string): void {
+    if (this.#isShutDown) return;
+    this.#queue.add(key);
+    this.#idle.shift()?.();
+  }
+
+  /** The next key, waiting for one; undefined after the shutdown. */
+  async #take(): Promise<string | undefined> {
+    while (this.#queue.size === 0) {
+      if (this.#isShutDown) return undefined;
+      await new Promise<void>((resolve) => this.#idle.push(resolve));
+    }
+    if (this.#isShutDown) return undefined;
+    const [key] = this.#queue;
+    if (key === undefined) return undefined;
+    this.#queue.delete(key);
+    this.#dirty.delete(key);
+    this.#processing.add(key);
+    return key;
+  }
+
+  #shutDown(): void {
+    this.#isShutDown = true;
+    for (const { cancel } of this.#later.values()) cancel();
+    this.#later.clear();
+    this.#queue.clear();
+    const waiting = this.#idle;
+    this.#idle = [];
+    for (const wake of waiting) wake();
+  }
+}
