@@ -46,7 +46,7 @@ interface Running {
   readonly closeLog: () => void;
   readonly probing: AbortController;
   /** Set when it is stopped by us; ends of a kubelet that goes down do not count as crashes. */
-  stop?: { readonly counts: boolean };
+  stop?: { readonly counts: boolean; readonly deadlineMs: number };
 }
 
 /** Why the last try to start a container failed. */
@@ -138,15 +138,19 @@ export class ContainerRunner {
   }
 
   /**
-   * Stops the running process: SIGTERM, SIGKILL after `graceMs`. `counts` is false when the kubelet
-   * goes down, which is no fault of the container.
+   * Stops the running process: SIGTERM, SIGKILL after `graceMs`. Called again, only a nearer
+   * deadline makes a difference, as after `kubectl delete --force`. `counts` is false when the
+   * kubelet goes down, which is no fault of the container.
    */
   async stop(graceMs: number, counts = true): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
-    running.stop ??= { counts };
-    running.probing.abort();
-    await running.process.stop(graceMs);
+    const deadlineMs = this.#options.clock.now() + graceMs;
+    if (running.stop === undefined || deadlineMs < running.stop.deadlineMs) {
+      running.stop = { counts: running.stop?.counts ?? counts, deadlineMs };
+      running.probing.abort();
+      await running.process.stop(graceMs);
+    } else await running.process.ended;
   }
 
   get isStopping(): boolean {
