@@ -159,8 +159,12 @@ function handle(
  * Kills what still runs of an attempt and waits until it is gone. `group` is its process group, for
  * systems that do not show the marks of processes.
  */
-export async function killLeftovers(folder: string, group: number, clock: Clock): Promise<void> {
-  if (process.platform !== "linux") sendSignal(-group, "SIGKILL");
+export async function killLeftovers(
+  folder: string,
+  group: number | undefined,
+  clock: Clock,
+): Promise<void> {
+  if (process.platform !== "linux" && group !== undefined) sendSignal(-group, "SIGKILL");
   const deadlineMs = clock.now() + KILL_WAIT_MS;
   for (;;) {
     const leftovers = markedProcesses(folder).filter((found) => found.mark === folder);

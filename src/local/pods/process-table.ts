@@ -36,6 +36,13 @@ export function parseIdentity(text: string): ProcessIdentity | undefined {
   return startTime === undefined || startTime === "" ? undefined : { pid, startTime };
 }
 
+/** The identity of this very process, in the words that `parseIdentity` reads. */
+export function ownIdentity(): string {
+  if (process.platform === "linux") return readFileSync("/proc/self/stat", "utf8");
+  const started = execFileSync("ps", ["-o", "lstart=", "-p", String(process.pid)]);
+  return `${process.pid} ${started.toString("utf8").trim()}`;
+}
+
 function readText(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
