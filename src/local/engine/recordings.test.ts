@@ -290,7 +290,7 @@ function heldClock(): Clock & { release: () => void; slept: number[] } {
   return { ...systemClock, sleep, release: resolve, slept };
 }
 
-describe("recordings of vLLM 0.32.0", () => {
+describe("recordings of vLLM 0.32.0", { concurrency: 2 }, () => {
   test("main: adapters loaded at run time, no key", async (t) => {
     const places = placesWith();
     const facts = readJson<Facts>("main-facts.json");
