@@ -111,9 +111,12 @@ async function startHub(
   };
 }
 
+/** A group inherits the concurrency of the groups unless it says otherwise. */
+const ONE_BY_ONE = { concurrency: 1 };
+
 // Each group has its engines in threads of their own: two groups at a time use two processors.
 describe("built-in engine", { concurrency: 2 }, () => {
-  describe("generation", () => {
+  describe("generation", ONE_BY_ONE, () => {
     let engine: EngineForTests;
     before(async () => {
       engine = await startForTests(LORA, UPDATING);
@@ -282,7 +285,7 @@ describe("built-in engine", { concurrency: 2 }, () => {
     });
   });
 
-  describe("many clients", () => {
+  describe("many clients", ONE_BY_ONE, () => {
     test("a client that leaves frees its place at once", async () => {
       await using engine = await startForTests([
         ...LORA,
@@ -341,7 +344,7 @@ describe("built-in engine", { concurrency: 2 }, () => {
     });
   });
 
-  describe("adapters", () => {
+  describe("adapters", ONE_BY_ONE, () => {
     let engine: EngineForTests;
     before(async () => {
       engine = await startForTests(LORA, UPDATING);
@@ -439,7 +442,7 @@ describe("built-in engine", { concurrency: 2 }, () => {
     });
   });
 
-  describe("the process's surface", () => {
+  describe("the process's surface", ONE_BY_ONE, () => {
     let engine: EngineForTests;
     before(async () => {
       engine = await startForTests(LORA, UPDATING);
