@@ -188,15 +188,24 @@ function isTruthy(value: string | undefined): boolean {
 
 /** `name=path`, or the JSON form `{"name": ..., "path": ...}`. */
 function parseLoraModule(word: string): { name: string; path: string } {
-  if (word.startsWith("{")) {
-    const { name, path } = JSON.parse(word) as { name?: unknown; path?: unknown };
-    if (typeof name === "string" && typeof path === "string") return { name, path };
-  }
+  const module = word.startsWith("{") ? fromJson(word) : fromPair(word);
+  if (module === undefined) throw new UserError(`--lora-modules takes name=path, got ${word}`);
+  return module;
+}
+
+function fromPair(word: string): { name: string; path: string } | undefined {
   const equals = word.indexOf("=");
-  if (word.startsWith("{") || equals < 1 || equals === word.length - 1) {
-    throw new UserError(`--lora-modules takes name=path, got ${word}`);
-  }
+  if (equals < 1 || equals === word.length - 1) return undefined;
   return { name: word.slice(0, equals), path: word.slice(equals + 1) };
+}
+
+function fromJson(word: string): { name: string; path: string } | undefined {
+  try {
+    const { name, path } = JSON.parse(word) as { name?: unknown; path?: unknown };
+    return typeof name === "string" && typeof path === "string" ? { name, path } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The file system resolver is a plugin: VLLM_PLUGINS, when set, must name it. */

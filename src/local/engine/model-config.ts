@@ -47,6 +47,8 @@ export function readModelConfig(folder: string): ModelConfig {
   if (ropeType !== "default") refuse(`rope type ${JSON.stringify(ropeType)}`);
   const heads = number("num_attention_heads");
   const hiddenSize = number("hidden_size");
+  const headSize = number("head_dim", hiddenSize / heads);
+  if (headSize % 4 !== 0) refuse("a head_dim that is not a multiple of 4");
   const ropeTheta = rope["rope_theta"] ?? raw["rope_theta"];
   return {
     hiddenSize,
@@ -54,7 +56,7 @@ export function readModelConfig(folder: string): ModelConfig {
     layers: number("num_hidden_layers"),
     heads,
     keyValueHeads: number("num_key_value_heads", heads),
-    headSize: number("head_dim", hiddenSize / heads),
+    headSize,
     vocabularySize: number("vocab_size"),
     positionsMax: number("max_position_embeddings"),
     normEpsilon: number("rms_norm_eps", 1e-6),
