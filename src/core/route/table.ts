@@ -106,7 +106,9 @@ function* baseRoutes(sources: RouteSources): Generator<Route> {
     const name = pod.metadata.labels?.[LABEL.modelName];
     if (name === undefined || name === "") continue;
     const key = `${namespaceOf(pod)}/${name}`;
-    models.set(key, [...(models.get(key) ?? []), pod]);
+    const pods = models.get(key) ?? [];
+    models.set(key, pods);
+    pods.push(pod);
   }
   for (const [key, pods] of models) {
     const name = key.slice(key.indexOf("/") + 1);
