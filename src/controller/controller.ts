@@ -282,7 +282,7 @@ class Controller {
     this.#slices.written(slice);
   }
 
-  async #writeStatus(adapter: ModelAdapter, { status, events }: Plan): Promise<void> {
+  async #writeStatus(adapter: ModelAdapter, { status, events, selected }: Plan): Promise<void> {
     const { client, log } = this.#deps;
     const { namespace, name } = adapter.metadata;
     const written = await client.patch(
@@ -296,10 +296,9 @@ class Controller {
     for (const event of events) {
       this.#events.record(adapter, event.type, event.reason, event.message);
       if (event.reason !== "Scheduled") continue;
-      const selectedPods = (status?.pods ?? []).map((pod) => pod.name);
       log.info("Selected pods for adapter scheduling", {
         ModelAdapter: keyOf(adapter),
-        selectedPods,
+        selectedPods: selected,
       });
     }
   }

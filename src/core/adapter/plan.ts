@@ -45,6 +45,8 @@ export interface Plan {
   /** Undefined: nothing to write. */
   readonly status: ModelAdapterStatus | undefined;
   readonly events: readonly EventText[];
+  /** The pods that the adapter should be on. */
+  readonly selected: readonly string[];
   /** The spec changed: failures of the old one say nothing of the new one. */
   readonly forgetFailures: boolean;
   /** Pods on which the adapter must still be unloaded when they can be reached again. */
@@ -90,6 +92,7 @@ function planLife(seen: Seen): Plan {
     operations: [...loads(seen, selected, replacing), ...unloads(seen, selected, serving)],
     status,
     events: eventsOf(seen, status, selected),
+    selected: selected.map((pod) => pod.name).sort(),
     forgetFailures: false,
     tombstones: [],
     wakeAtMs: wakeAt(seen, selected),
@@ -188,6 +191,7 @@ function planDeletion(seen: Seen): Plan {
       .map((pod) => ({ kind: "unload", pod: pod.name })),
     status: undefined,
     events: [],
+    selected: [],
     forgetFailures: false,
     tombstones: done ? remaining.map((pod) => pod.name) : [],
     wakeAtMs: done ? undefined : endMs,
