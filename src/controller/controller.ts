@@ -210,17 +210,21 @@ class Controller {
     if (adapter === undefined) return undefined;
     const { clock } = this.#deps;
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
-    const made = plan(
-      observe(adapter, {
-        pods,
-        service: this.#services.get(key),
-        slice: this.#slices.get(key),
-        memory: this.#memory,
-        inventory: this.#inventory,
-        schedulerPolicy: this.#options.schedulerPolicy,
-        nowMs: clock.now(),
-      }),
-    );
+    const seen = observe(adapter, {
+      pods,
+      service: this.#services.get(key),
+      slice: this.#slices.get(key),
+      memory: this.#memory,
+      inventory: this.#inventory,
+      schedulerPolicy: this.#options.schedulerPolicy,
+      nowMs: clock.now(),
+    });
+    // The first adapter of a pod need not wait for the next poll.
+    for (const pod of pods) {
+      if (seen.pods.some((one) => one.uid === pod.metadata.uid && one.held === "unknown"))
+        this.#ask(pod);
+    }
+    const made = plan(seen);
     await this.#act(adapter, pods, made);
     if (made.wakeAtMs === undefined) return undefined;
     return { requeueAfterMs: Math.max(1, made.wakeAtMs - clock.now()) };
@@ -350,7 +354,8 @@ class Controller {
       return;
     }
     const path = directPath(adapter.spec.artifactURL);
-    const replace = this.#inventory.of(pod)?.has(name) ?? false;
+    const list = this.#inventory.of(pod);
+    const replace = typeof list !== "string" && list.has(name);
     await engine.load(target, { name, path, replace }, this.#signal);
     this.#inventory.note(pod, name, path, true);
   }

@@ -135,7 +135,7 @@ function loads(
   return selected
     .filter((pod) => pod.busy === undefined && nextAttemptMs(pod.failure) <= seen.nowMs)
     .filter((pod) => {
-      if (pod.held === "absent") return true;
+      if (pod.held === "absent" || pod.held === "silent") return true;
       if (pod.held !== "outdated") return false;
       // Out of traffic first; with nobody to take over, the engine replaces it in place.
       if (pod === replacing) return !published.includes(pod.name);
@@ -175,9 +175,10 @@ function publishedOf(seen: Seen, serving: readonly PodSeen[]): readonly PodSeen[
 function planDeletion(seen: Seen): Plan {
   const { metadata } = seen.adapter;
   const published = seen.slice.state === "ours" ? seen.slice.content : [];
-  // `unknown` may hold it: only an answer, or the end of the pod, settles that.
+  // Who has not answered may hold it: only an answer, or the end of the pod, settles that.
+  const open = (pod: PodSeen) => pod.enabled && (pod.held === "unknown" || pod.held === "silent");
   const remaining = seen.pods.filter(
-    (pod) => pod.busy !== undefined || holdsOurs(pod) || (pod.held === "unknown" && pod.enabled),
+    (pod) => pod.busy !== undefined || holdsOurs(pod) || open(pod),
   );
   const endMs = (fromTimestamp(metadata.deletionTimestamp) ?? 0) + DELETION_WAIT_MS;
   const done = remaining.length === 0 || seen.nowMs >= endMs;
