@@ -37,6 +37,8 @@ import { observe, readySince } from "./observe.ts";
 /** Operations under way at once on one pod, and over all pods. */
 const OPERATIONS_PER_POD_MAX = 4;
 const OPERATIONS_MAX = 256;
+/** How long a finished operation waits for others of the same adapter before it is told of, milliseconds. */
+const TOGETHER_MS = 100;
 
 export interface ControllerDeps {
   readonly client: KubeClient;
@@ -313,7 +315,9 @@ class Controller {
     const run = this.#operate(adapter, pod, operation).finally(() => {
       work.busy = undefined;
       this.#operations.delete(run);
-      this.#queue.add(keyOf(adapter));
+      // Pods that finish together share one status write and one Event.
+      const waitMs = this.#memory.isBusy(adapter) ? TOGETHER_MS : 0;
+      this.#queue.addAfter(keyOf(adapter), waitMs);
     });
     this.#operations.add(run);
   }
