@@ -62,12 +62,12 @@ export interface KubeStatus {
 export interface LabelSelectorRequirement {
   key: string;
   operator: "In" | "NotIn" | "Exists" | "DoesNotExist";
-  values?: string[];
+  values?: string[] | undefined;
 }
 
 export interface LabelSelector {
-  matchLabels?: Record<string, string>;
-  matchExpressions?: LabelSelectorRequirement[];
+  matchLabels?: Record<string, string> | undefined;
+  matchExpressions?: LabelSelectorRequirement[] | undefined;
 }
 
 /** `metav1.Condition`. */
@@ -77,7 +77,7 @@ export interface Condition {
   reason: string;
   message: string;
   lastTransitionTime: string;
-  observedGeneration?: number;
+  observedGeneration?: number | undefined;
 }
 
 export interface EnvVar {
@@ -87,12 +87,18 @@ export interface EnvVar {
     fieldRef?: { fieldPath: string };
     secretKeyRef?: { name: string; key: string; optional?: boolean };
     configMapKeyRef?: { name: string; key: string; optional?: boolean };
-    resourceFieldRef?: { resource: string; containerName?: string };
+    resourceFieldRef?: { resource: string; containerName?: string; divisor?: string };
   };
 }
 
 export interface Probe {
-  httpGet?: { path?: string; port: number | string; host?: string; scheme?: string };
+  httpGet?: {
+    path?: string;
+    port: number | string;
+    host?: string;
+    scheme?: string;
+    httpHeaders?: { name: string; value: string }[];
+  };
   tcpSocket?: { port: number | string; host?: string };
   exec?: { command: string[] };
   initialDelaySeconds?: number;
@@ -146,6 +152,7 @@ export interface PodSpec {
   hostNetwork?: boolean;
   nodeName?: string;
   serviceAccountName?: string;
+  automountServiceAccountToken?: boolean;
 }
 
 export interface ContainerState {
@@ -289,6 +296,8 @@ export interface Secret extends KubeObject {
 
 export interface ConfigMap extends KubeObject {
   data?: Record<string, string>;
+  /** Base64 values. */
+  binaryData?: Record<string, string>;
 }
 
 export interface Lease extends KubeObject {

@@ -53,6 +53,8 @@ interface State {
   version: string | undefined;
   /** Failures in a row. */
   failures: number;
+  /** How often in a row the version of a watch was called gone. */
+  gone: number;
   /** False once the server has refused to send initial events in a watch. */
   canWatchList: boolean;
 }
@@ -69,15 +71,16 @@ export async function runReflector<T extends KubeObject>(
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, log, resource } = options;
-  const state: State = { version: undefined, failures: 0, canWatchList: true };
+  const state: State = { version: undefined, failures: 0, gone: 0, canWatchList: true };
   while (!signal.aborted) {
     const startedMs = clock.now();
     let failure: unknown;
     try {
       if (state.version === undefined && !state.canWatchList) await listAll(options, state, signal);
       const eventCount = await watchOnce(options, state, signal);
-      if (eventCount > 0 || clock.now() - startedMs >= WATCH_USEFUL_MS) state.failures = 0;
-      else failure = new Error("the watch ended at once and without an event");
+      if (eventCount === 0 && clock.now() - startedMs < WATCH_USEFUL_MS) {
+        failure = new Error("the watch ended at once and without an event");
+      }
     } catch (error) {
       if (signal.aborted) break;
       failure = judge(error, state);
@@ -106,10 +109,8 @@ function judge(error: unknown, state: State): unknown {
   if (isGone(error) || (error instanceof KubeApiError && error.reason === "Expired")) {
     const wasWatching = state.version !== undefined;
     state.version = undefined;
-    // A list that is answered with "gone" again and again must not be repeated in a tight loop.
-    if (!wasWatching || state.failures > 0) return error;
-    state.failures++;
-    return undefined;
+    // The first time it is the ordinary end of a version; again and again it must not be a tight loop.
+    return wasWatching && state.gone++ === 0 ? undefined : error;
   }
   if (state.version === undefined && state.canWatchList && refusesWatchList(error)) {
     state.canWatchList = false;
@@ -208,6 +209,8 @@ async function watchOnce<T extends KubeObject>(
         continue;
       }
       eventCount++;
+      state.failures = 0;
+      state.gone = 0;
       // Only from a complete copy on is a version worth going on from.
       state.version = event.object.metadata.resourceVersion ?? state.version;
     }

@@ -7,11 +7,11 @@ export async function eventually<T>(
   what: string,
   check: () => T | Promise<T>,
   timeoutMs = 5_000,
-): Promise<NonNullable<T>> {
+): Promise<Exclude<NonNullable<T>, false>> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const value = await check();
-    if (value) return value;
+    if (value) return value as Exclude<NonNullable<T>, false>;
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
     await delay(POLL_MS);
   }

@@ -47,6 +47,8 @@ export class ManualClock implements Clock {
 
   /** Moves time by `ms`, running what falls due in order; what it sets off runs before this resolves. */
   async advance(ms: number): Promise<void> {
+    // What was set off before must have armed its timers at the time of that.
+    await settle();
     const end = this.#nowMs + ms;
     for (;;) {
       const due = [...this.#timers]

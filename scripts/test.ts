@@ -1,0 +1,97 @@
+/**
+ * Runs the tests and ends with one line, `N passed, N failed`.
+ *
+ *   node scripts/test.ts                 everything that `npm test` runs
+ *   node scripts/test.ts unit e2e        only these groups
+ *   node scripts/test.ts src/api/x.test.ts   only these files
+ */
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+import { join } from "node:path";
+import { run } from "node:test";
+import { styleText } from "node:util";
+
+const root = join(import.meta.dirname, "..");
+const UNIT_TIMEOUT_MS = 120_000;
+const E2E_TIMEOUT_MS = 600_000;
+
+const count = { passed: 0, failed: 0 };
+const failures: string[] = [];
+
+function note(ok: boolean, name: string, ms: number, detail?: string): void {
+  count[ok ? "passed" : "failed"]++;
+  const mark = ok ? styleText("green", "✔") : styleText("red", "✖");
+  console.log(`${mark} ${name} ${styleText("dim", `${Math.round(ms)} ms`)}`);
+  if (ok) return;
+  const text = `${name}\n${detail ?? ""}`;
+  failures.push(text);
+  console.log(detail ?? "");
+}
+
+/** Formatting and lint, both type checks: each counts as one test. */
+function check(): void {
+  const commands: [string, string[]][] = [
+    ["lint and format (biome)", ["biome", "check", "--error-on-warnings", "."]],
+    ["types (tsc)", ["tsc", "-p", "tsconfig.json"]],
+    ["types of the pure rooms (tsc)", ["tsc", "-p", "tsconfig.pure.json"]],
+  ];
+  for (const [name, [tool = "", ...args]] of commands) {
+    const started = performance.now();
+    const result = spawnSync(join(root, "node_modules", ".bin", tool), args, {
+      cwd: root,
+      encoding: "utf8",
+    });
+    const output = `${result.stdout}${result.stderr}${result.error ?? ""}`;
+    note(result.status === 0, name, performance.now() - started, output.slice(-8000));
+  }
+}
+
+async function runFiles(files: string[], isolated: boolean): Promise<void> {
+  if (files.length === 0) return;
+  const stream = run({
+    files,
+    cwd: root,
+    isolation: isolated ? "process" : "none",
+    concurrency: isolated ? 1 : true,
+    timeout: isolated ? E2E_TIMEOUT_MS : UNIT_TIMEOUT_MS,
+  });
+  stream.on("test:pass", (test) => {
+    if (test.details.type === "suite" || test.name === test.file) return;
+    if (test.skip !== undefined || test.todo !== undefined) {
+      // A test that does not run proves nothing: it counts as failed, with its reason.
+      note(false, test.name, test.details.duration_ms, `skipped: ${test.skip ?? test.todo}`);
+      return;
+    }
+    note(true, test.name, test.details.duration_ms);
+  });
+  stream.on("test:fail", (test) => {
+    const error: Error & { failureType?: string } = test.details.error;
+    // A suite fails because a test in it failed, which was noted already.
+    if (error.failureType === "subtestsFailed") return;
+    const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error;
+    note(false, test.name, test.details.duration_ms, `${test.file ?? ""}\n${cause}`);
+  });
+  stream.on("test:stderr", (text) => process.stderr.write(text.message));
+  stream.on("test:stdout", (text) => process.stdout.write(text.message));
+  for await (const _ of stream);
+}
+
+const asked = process.argv.slice(2);
+const files = asked.filter((name) => name.endsWith(".test.ts"));
+const groups = asked.length === 0 ? ["check", "unit", "e2e"] : asked;
+const find = (pattern: string | string[]) =>
+  globSync(pattern, { cwd: root })
+    .sort()
+    .map((file) => join(root, file));
+
+if (groups.includes("check")) check();
+if (groups.includes("unit")) {
+  const unit = ["src/**/*.test.ts", "scripts/*.test.ts", "test/*.test.ts", "test/sim/*.test.ts"];
+  await runFiles(find(unit), false);
+}
+if (groups.includes("e2e")) await runFiles(find("test/e2e/*.test.ts"), true);
+if (files.length > 0) await runFiles(files, true);
+
+if (failures.length > 0) console.log(`\nFailed:\n\n${failures.join("\n\n")}`);
+console.log(`\n${count.passed} passed, ${count.failed} failed`);
+process.exit(count.failed > 0 || count.passed === 0 ? 1 : 0);

@@ -1,0 +1,114 @@
+/** The Service and the EndpointSlice of an adapter: what they should be, and whether they are. */
+import type { EndpointSlice, ObjectMeta, Service } from "#api/kubernetes.ts";
+import type { ModelAdapter } from "#api/model-adapter.ts";
+import { API_VERSION, DEFAULT_ENGINE_PORT, FIELD_MANAGER, KIND, LABEL } from "#api/names.ts";
+import type { OwnedSeen, PodSeen } from "#core/adapter/seen.ts";
+
+/** The engine's port: the adapter's label, else 8000. */
+export function portOf(adapter: ModelAdapter): number {
+  const port = Number(adapter.metadata.labels?.[LABEL.modelPort]);
+  return Number.isInteger(port) && port > 0 && port < 65_536 ? port : DEFAULT_ENGINE_PORT;
+}
+
+export function serviceOf(adapter: ModelAdapter): Service {
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: metaOf(adapter, {}),
+    spec: {
+      clusterIP: "None",
+      publishNotReadyAddresses: true,
+      ports: [
+        { name: "http", port: portOf(adapter), protocol: "TCP", targetPort: portOf(adapter) },
+      ],
+    },
+  };
+}
+
+export function sliceOf(adapter: ModelAdapter, pods: readonly PodSeen[]): EndpointSlice {
+  const namespace = adapter.metadata.namespace ?? "";
+  const addressed = pods.filter((pod) => pod.ip !== undefined);
+  const isV6 = addressed.length > 0 && addressed.every((pod) => pod.ip?.includes(":"));
+  return {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: metaOf(adapter, {
+      [LABEL.serviceName]: adapter.metadata.name,
+      [LABEL.sliceManagedBy]: FIELD_MANAGER,
+    }),
+    addressType: isV6 ? "IPv6" : "IPv4",
+    endpoints: addressed
+      .filter((pod) => pod.ip?.includes(":") === isV6)
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map((pod) => ({
+        addresses: [pod.ip ?? ""],
+        conditions: { ready: true, serving: true, terminating: false },
+        targetRef: { kind: "Pod", name: pod.name, namespace, uid: pod.uid },
+      })),
+    ports: [{ name: "http", port: portOf(adapter), protocol: "TCP" }],
+  };
+}
+
+function metaOf(adapter: ModelAdapter, labels: Record<string, string>): ObjectMeta {
+  const { name, namespace = "", uid = "" } = adapter.metadata;
+  return {
+    name,
+    namespace,
+    labels: { [LABEL.modelName]: name, [LABEL.adapterName]: name, ...labels },
+    ownerReferences: [
+      {
+        apiVersion: API_VERSION,
+        kind: KIND,
+        name,
+        uid,
+        controller: true,
+        blockOwnerDeletion: true,
+      },
+    ],
+  };
+}
+
+const isOurs = (adapter: ModelAdapter, object: { metadata: ObjectMeta }) =>
+  object.metadata.ownerReferences?.some(
+    (owner) => owner.controller && owner.uid === adapter.metadata.uid,
+  ) ?? false;
+
+const labelled = (wanted: ObjectMeta, present: ObjectMeta) =>
+  Object.entries(wanted.labels ?? {}).every(([key, value]) => present.labels?.[key] === value);
+
+export function seenService(adapter: ModelAdapter, present: Service | undefined): OwnedSeen<null> {
+  if (present === undefined) return { state: "absent" };
+  if (!isOurs(adapter, present)) return { state: "foreign" };
+  const wanted = serviceOf(adapter);
+  const [port] = present.spec.ports ?? [];
+  const intact =
+    labelled(wanted.metadata, present.metadata) &&
+    present.spec.clusterIP === "None" &&
+    present.spec.ports?.length === 1 &&
+    port?.port === portOf(adapter) &&
+    present.spec.selector === undefined;
+  return { state: "ours", intact, content: null };
+}
+
+export function seenSlice(
+  adapter: ModelAdapter,
+  present: EndpointSlice | undefined,
+  pods: readonly PodSeen[],
+): OwnedSeen<readonly string[]> {
+  if (present === undefined) return { state: "absent" };
+  if (!isOurs(adapter, present)) return { state: "foreign" };
+  const wanted = sliceOf(adapter, []);
+  const [port] = present.ports ?? [];
+  // An address that is no longer the pod's is as wrong as a pod that should not be there.
+  const addressed = (present.endpoints ?? []).every((endpoint) => {
+    const pod = pods.find((one) => one.uid === endpoint.targetRef?.uid);
+    return pod === undefined || pod.ip === endpoint.addresses[0];
+  });
+  const intact =
+    addressed &&
+    labelled(wanted.metadata, present.metadata) &&
+    present.ports?.length === 1 &&
+    port?.port === portOf(adapter);
+  const content = (present.endpoints ?? []).map((endpoint) => endpoint.targetRef?.name ?? "");
+  return { state: "ours", intact, content };
+}

@@ -1,0 +1,301 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { ModelAdapter } from "#api/model-adapter.ts";
+import { ANNOTATION, FINALIZER } from "#api/names.ts";
+import { type Plan, plan } from "./plan.ts";
+import { annotationKey, failureAfter, failureFromAnnotations, nextAttemptMs } from "./retry.ts";
+import type { PodSeen, Seen } from "./seen.ts";
+
+const NOW = Date.UTC(2025, 1, 16, 19, 14, 50);
+
+function adapter(change: Partial<ModelAdapter["spec"]> = {}): ModelAdapter {
+  return {
+    apiVersion: "model.aibrix.ai/v1alpha1",
+    kind: "ModelAdapter",
+    metadata: {
+      name: "qwen-code-lora",
+      namespace: "default",
+      generation: 1,
+      finalizers: [FINALIZER],
+    },
+    spec: {
+      baseModel: "qwen",
+      podSelector: { matchLabels: { "model.aibrix.ai/name": "qwen" } },
+      schedulerName: "default",
+      artifactURL: "huggingface://org/lora",
+      ...change,
+    },
+  };
+}
+
+function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
+  return {
+    name,
+    uid: `uid-${name}`,
+    ip: "10.0.0.1",
+    matches: true,
+    enabled: true,
+    baseModel: "qwen",
+    readySinceMs: NOW - 60_000,
+    terminating: false,
+    held: "absent",
+    busy: undefined,
+    failure: undefined,
+    otherAdapters: 0,
+    ...change,
+  };
+}
+
+function seen(change: Partial<Seen> = {}): Seen {
+  return {
+    nowMs: NOW,
+    adapter: adapter(),
+    pods: [],
+    service: { state: "absent" },
+    slice: { state: "absent" },
+    schedulerPolicy: "default",
+    ...change,
+  };
+}
+
+const published = (...names: string[]): Partial<Seen> => ({
+  service: { state: "ours", intact: true, content: null },
+  slice: { state: "ours", intact: true, content: names },
+});
+
+/** The snapshot after the plan's status was written. */
+const after = (before: Seen, made: Plan, change: Partial<Seen> = {}): Seen => ({
+  ...before,
+  ...change,
+  adapter: { ...before.adapter, ...(made.status === undefined ? {} : { status: made.status }) },
+});
+
+const shown = (made: Plan) =>
+  made.status?.conditions?.map((one) => `${one.type}=${one.status} ${one.reason}: ${one.message}`);
+const told = (made: Plan) => made.events.map((one) => `${one.type} ${one.reason} ${one.message}`);
+
+test("one adapter on one pod goes through the documented phases, in the documented words", () => {
+  let now = seen({ pods: [pod("pod-1")] });
+  const scheduled = plan(now);
+  assert.equal(scheduled.status?.phase, "Scheduled");
+  assert.deepEqual(scheduled.operations, [{ kind: "load", pod: "pod-1" }]);
+  assert.deepEqual(shown(scheduled)?.slice(0, 2), [
+    "Initialized=Unknown ModelAdapterPending: Starting reconciliation",
+    "Scheduled=True Scheduled: ModelAdapter default/qwen-code-lora has selected 1 pods for scheduling: [pod-1]",
+  ]);
+  assert.deepEqual(told(scheduled), [
+    "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-1]",
+  ]);
+  assert.equal(scheduled.metadata.annotations[ANNOTATION.scheduledPods], "pod-1");
+
+  now = after(now, scheduled, { pods: [pod("pod-1", { busy: "loading" })] });
+  const loading = plan(now);
+  assert.equal(loading.status?.phase, "Loading");
+  assert.deepEqual(loading.operations, []);
+
+  now = after(now, loading, { pods: [pod("pod-1", { held: "current" })] });
+  const bound = plan(now);
+  assert.equal(bound.status?.phase, "Bound");
+  assert.deepEqual(
+    bound.publish?.map((one) => one.name),
+    ["pod-1"],
+  );
+  assert.deepEqual(told(bound), ["Normal Loaded Successfully loaded adapter on pod pod-1"]);
+
+  now = after(now, bound, published("pod-1"));
+  const running = plan(now);
+  assert.equal(running.status?.phase, "Running");
+  assert.deepEqual(running.status?.instances, ["pod-1"]);
+  assert.deepEqual(shown(running)?.slice(2), [
+    "Loaded=True Loaded: Successfully loaded adapter on pod pod-1",
+    "Bound=True Bound: Service and EndpointSlice default/qwen-code-lora are in place",
+    "Ready=True ModelAdapterAvailable: ModelAdapter default/qwen-code-lora is ready",
+  ]);
+  assert.equal(running.status?.observedGeneration, 1);
+
+  const settled = plan(after(now, running));
+  assert.deepEqual(
+    [settled.status, settled.publish, settled.operations, settled.events, settled.wakeAtMs],
+    [undefined, undefined, [], [], undefined],
+  );
+});
+
+const waiting: [string, PodSeen[], RegExp][] = [
+  ["no pod matches", [], /No pod matches spec\.podSelector/],
+  [
+    "a pod lacks the label",
+    [pod("p", { enabled: false })],
+    /p lacks the label adapter.model.aibrix.ai\/enabled=true/,
+  ],
+  ["a pod is not Ready", [pod("p", { readySinceMs: undefined })], /pod p is not Ready/],
+  [
+    "a pod is Ready for 2 of 5 s",
+    [pod("p", { readySinceMs: NOW - 2500 })],
+    /p is Ready for 2 of 5 s/,
+  ],
+  ["a pod is terminating", [pod("p", { terminating: true })], /p is terminating/],
+];
+for (const [name, pods, why] of waiting) {
+  test(`Pending says the exact reason: ${name}`, () => {
+    const made = plan(seen({ pods }));
+    assert.equal(made.status?.phase, "Pending");
+    assert.deepEqual(made.operations, []);
+    const scheduled = made.status?.conditions?.find((one) => one.type === "Scheduled");
+    assert.match(scheduled?.message ?? "", why);
+  });
+}
+
+test("a pod that is not stable yet is looked at again when it is", () => {
+  for (const replicas of [undefined, 1 as const]) {
+    const spec = replicas === undefined ? {} : { replicas };
+    const made = plan(
+      seen({ adapter: adapter(spec), pods: [pod("p", { readySinceMs: NOW - 2000 })] }),
+    );
+    assert.equal(made.wakeAtMs, NOW + 3000);
+  }
+});
+
+test("retries come after 5, 10, 20, 40 and 80 s; then the pod is given up and the next is chosen", () => {
+  const fails = (atMs: number, before?: PodSeen["failure"]) =>
+    failureAfter(before, { atMs, retriable: true, message: "connection refused" });
+  let failure = fails(0);
+  const waits: number[] = [];
+  for (let retry = 0; retry < 5; retry++) {
+    waits.push(nextAttemptMs(failure) - failure.atMs);
+    failure = fails(nextAttemptMs(failure), failure);
+  }
+  assert.deepEqual(waits, [5000, 10_000, 20_000, 40_000, 80_000]);
+  assert.equal(failure.retries, 5);
+
+  const given = { ...failure, atMs: NOW };
+  const one = adapter({ replicas: 1 });
+  one.metadata.annotations = { [ANNOTATION.scheduledPods]: "pod-1" };
+  const before = seen({ adapter: one, pods: [pod("pod-1", { failure: given }), pod("pod-2")] });
+  const made = plan(before);
+  assert.deepEqual(made.operations, [{ kind: "load", pod: "pod-2" }]);
+  assert.deepEqual(told(made), [
+    "Warning MaxRetriesExceeded Max retries exceeded for pod pod-1: connection refused",
+    "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-2]",
+  ]);
+  assert.equal(made.metadata.annotations[`${ANNOTATION.retryCountPrefix}pod-1`], "5");
+});
+
+test("a final error is Failed with the engine's words, and tried again slowly", () => {
+  const failure = { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" };
+  const made = plan(seen({ pods: [pod("p", { failure })] }));
+  assert.equal(made.status?.phase, "Failed");
+  assert.deepEqual(made.operations, []);
+  assert.equal(made.wakeAtMs, NOW + 300_000);
+  const ready = made.status?.conditions?.find((one) => one.type === "Ready");
+  assert.equal(ready?.reason, "ModelAdapterLoadingError");
+  assert.match(ready?.message ?? "", /Loading failed on all pods: pod p: rank 64 > 16/);
+});
+
+test("a changed spec forgets the failures of the old one and loads at once", () => {
+  const failure = { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" };
+  const changed = adapter();
+  changed.metadata.generation = 2;
+  changed.status = { phase: "Failed", observedGeneration: 1 };
+  const made = plan(seen({ adapter: changed, pods: [pod("p", { failure })] }));
+  assert(made.forgetFailures);
+  assert.deepEqual(made.operations, [{ kind: "load", pod: "p" }]);
+});
+
+test("one pod that refuses does not keep the others from serving", () => {
+  const failure = { atMs: NOW, retries: 0, retriable: false, message: "out of memory" };
+  const pods = [pod("bad", { failure }), pod("good", { held: "current" })];
+  const made = plan(seen({ pods, ...published("good") }));
+  assert.equal(made.status?.phase, "Running");
+  assert.equal(made.status?.readyReplicas, 1);
+  assert.equal(made.status?.desiredReplicas, 2);
+  assert.deepEqual(
+    made.status?.pods?.map((one) => [one.name, one.state]),
+    [
+      ["bad", "Failed"],
+      ["good", "Loaded"],
+    ],
+  );
+});
+
+test("all pods gone after Running: Pending, not ready, nothing published", () => {
+  const now = seen({ pods: [pod("p", { held: "current" })], ...published("p") });
+  const running = plan(now);
+  const made = plan(after(now, running, { pods: [] }));
+  assert.equal(made.status?.phase, "Pending");
+  assert.deepEqual(made.status?.instances, []);
+  assert.deepEqual(made.publish, []);
+  assert(shown(made)?.some((text) => text.startsWith("Ready=False ModelAdapterUnavailable")));
+});
+
+test("a Service of somebody else is reported and left alone", () => {
+  const made = plan(seen({ pods: [pod("p", { held: "current" })], service: { state: "foreign" } }));
+  assert.equal(made.publish, undefined);
+  assert.equal(made.status?.phase, "Bound");
+  const ready = made.status?.conditions?.find((one) => one.type === "Ready");
+  assert.equal(ready?.reason, "ServiceCreateError");
+  assert.match(ready?.message ?? "", /Service default\/qwen-code-lora exists.*delete or rename/);
+});
+
+test("deletion: out of traffic, then unloaded, then let go; an engine that is silent is waited for, not for ever", () => {
+  const dying = adapter();
+  dying.metadata.deletionTimestamp = "2025-02-16T19:14:50Z";
+  const holds = [pod("a", { held: "current" }), pod("b", { held: "unknown" })];
+  const first = plan(seen({ adapter: dying, pods: holds, ...published("a") }));
+  assert.deepEqual([first.publish, first.operations], [[], []]);
+  const second = plan(seen({ adapter: dying, pods: holds, ...published() }));
+  assert.deepEqual(second.operations, [{ kind: "unload", pod: "a" }]);
+  assert.equal(second.metadata.finalizer, undefined);
+  const rest = [pod("a"), pod("b", { held: "unknown" })];
+  const late = plan(seen({ adapter: dying, pods: rest, ...published(), nowMs: NOW + 10_000 }));
+  assert.equal(late.metadata.finalizer, "remove");
+  assert.deepEqual(late.tombstones, ["b"]);
+});
+
+test("a new version goes out pod by pod, and a bad one stops at the first", () => {
+  const old = { held: "outdated" } as const;
+  const pods = [pod("a", old), pod("b", old)];
+  const first = plan(seen({ pods, ...published("a", "b") }));
+  assert.deepEqual(
+    first.publish?.map((one) => one.name),
+    ["b"],
+  );
+  assert.deepEqual(first.operations, []);
+  const second = plan(seen({ pods, ...published("b") }));
+  assert.deepEqual(second.operations, [{ kind: "load", pod: "a" }]);
+  const failure = { atMs: NOW, retries: 0, retriable: false, message: "bad weights" };
+  const stopped = plan(
+    seen({ pods: [pod("a", { ...old, failure }), pod("b", old)], ...published("b") }),
+  );
+  assert.deepEqual(stopped.operations, []);
+  assert.deepEqual(
+    stopped.publish?.map((one) => one.name),
+    ["a", "b"],
+  );
+  assert.equal(stopped.status?.pods?.[0]?.message, "bad weights");
+});
+
+test("retry annotations are valid for pod names of any length, and read back as they were written", () => {
+  const name = fc.stringMatching(/^[a-z0-9]([-a-z0-9.]{0,250}[a-z0-9])?$/);
+  fc.assert(
+    fc.property(name, name, fc.nat(5), (one, other, retries) => {
+      const failure = { atMs: NOW, retries, retriable: true, message: "timeout" };
+      const made = plan(seen({ pods: [pod(one, { failure })] }));
+      const annotations = Object.fromEntries(
+        Object.entries(made.metadata.annotations).filter(
+          (entry): entry is [string, string] => entry[1] !== null,
+        ),
+      );
+      for (const key of Object.keys(annotations)) {
+        assert.match(
+          key.slice(key.indexOf("/") + 1),
+          /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/,
+        );
+      }
+      const { message: _, ...written } = failure;
+      assert.deepEqual(failureFromAnnotations(annotations, one), written);
+      const keys = [one, other].map((pod) => annotationKey(ANNOTATION.retryCountPrefix, pod));
+      assert.equal(keys[0] === keys[1], one === other);
+    }),
+  );
+});

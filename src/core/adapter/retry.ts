@@ -1,0 +1,85 @@
+/** When a failed load is tried again: exactly what the documentation promises. */
+
+import { ANNOTATION } from "#api/names.ts";
+import { exponentialMs } from "#base/backoff.ts";
+import { fromTimestamp, toTimestamp } from "#base/clock.ts";
+import type { Failure, PodSeen } from "./seen.ts";
+
+/** Retries after the first attempt: after 5, 10, 20, 40 and 80 s. */
+export const RETRIES_MAX = 5;
+const RETRY_BASE_MS = 5000;
+const RETRY_LAST_MS = 80_000;
+/** What cannot be mended by trying again is still tried at this pace, since its cause may be outside our sight. */
+export const SLOW_RETRY_MS = 300_000;
+
+/** True when this pod is given up: the failure was final, or the retries are used up. */
+export function isGivenUp(failure: Failure | undefined): boolean {
+  return failure !== undefined && (!failure.retriable || failure.retries >= RETRIES_MAX);
+}
+
+/** When the next attempt on the pod is due, milliseconds since the epoch. */
+export function nextAttemptMs(failure: Failure | undefined): number {
+  if (failure === undefined) return Number.NEGATIVE_INFINITY;
+  const waitMs = isGivenUp(failure)
+    ? SLOW_RETRY_MS
+    : exponentialMs(failure.retries, RETRY_BASE_MS, RETRY_LAST_MS);
+  return failure.atMs + waitMs;
+}
+
+/** The failure that follows `before`: a retry that fails counts one more; after a pause of giving up, counting starts anew. */
+export function failureAfter(
+  before: Failure | undefined,
+  now: { atMs: number; retriable: boolean; message: string },
+): Failure {
+  const retries = before === undefined || isGivenUp(before) ? 0 : before.retries + 1;
+  return { ...now, retries };
+}
+
+const NAME_LENGTH_MAX = 63;
+const HASH_LENGTH = 10;
+
+/**
+ * The key of a pod's retry annotation. The part after `/` may have 63 characters: a name that does not fit
+ * is cut and ends in a hash of the whole, so that two long names stay apart.
+ */
+export function annotationKey(prefix: string, pod: string): string {
+  const room = NAME_LENGTH_MAX - (prefix.length - prefix.indexOf("/") - 1);
+  if (pod.length <= room) return prefix + pod;
+  const kept = pod.slice(0, room - HASH_LENGTH - 1).replace(/[^a-z0-9]+$/, "");
+  return `${prefix}${kept}-${hashOf(pod)}`;
+}
+
+/** Two 32-bit FNV-1a hashes with different starts, in base 36, cut to ten characters. */
+function hashOf(text: string): string {
+  const fnv = (start: number) => {
+    let hash = start;
+    for (let index = 0; index < text.length; index++) {
+      hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+    }
+    return (hash >>> 0).toString(36).padStart(7, "0");
+  };
+  return (fnv(0x811c9dc5) + fnv(0x050c5d1f)).slice(-HASH_LENGTH);
+}
+
+/** The failure that a previous leader wrote down for a pod; undefined when there is none. */
+export function failureFromAnnotations(
+  annotations: Readonly<Record<string, string>> | undefined,
+  pod: string,
+): Omit<Failure, "message"> | undefined {
+  const atMs = fromTimestamp(annotations?.[annotationKey(ANNOTATION.lastRetryTimePrefix, pod)]);
+  if (atMs === undefined) return undefined;
+  const count = Number(annotations?.[annotationKey(ANNOTATION.retryCountPrefix, pod)] ?? "0");
+  const retries = Number.isInteger(count) ? Math.min(Math.max(count, 0), RETRIES_MAX) : 0;
+  return { atMs, retries, retriable: true };
+}
+
+/** The retry annotations that an adapter should carry; final failures need none, they are not counted. */
+export function retryAnnotations(pods: readonly PodSeen[]): Record<string, string> {
+  const annotations: Record<string, string> = {};
+  for (const { name, failure } of pods) {
+    if (failure === undefined || !failure.retriable) continue;
+    annotations[annotationKey(ANNOTATION.retryCountPrefix, name)] = String(failure.retries);
+    annotations[annotationKey(ANNOTATION.lastRetryTimePrefix, name)] = toTimestamp(failure.atMs);
+  }
+  return annotations;
+}

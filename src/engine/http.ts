@@ -1,0 +1,70 @@
+import { type Dispatcher, request } from "undici";
+import { abortReason } from "#base/abort.ts";
+import type { EngineTarget } from "./engine.ts";
+import { EngineError, refusal, unreachable } from "./errors.ts";
+
+/** A model list of thousands of adapters stays far below. */
+const BODY_BYTES_MAX = 16 * 1024 * 1024;
+
+export interface EngineHttpOptions {
+  readonly dispatcher?: Dispatcher | undefined;
+  /** How long the engine may take to answer a change, milliseconds. */
+  readonly changeTimeoutMs: number;
+  /** How long it may take to list its models, milliseconds. */
+  readonly listTimeoutMs: number;
+}
+
+export const ENGINE_HTTP_DEFAULTS: EngineHttpOptions = {
+  changeTimeoutMs: 300_000,
+  listTimeoutMs: 5000,
+};
+
+/** Asks an engine; resolves to the text of a success. @throws EngineError */
+export async function ask(
+  target: EngineTarget,
+  path: string,
+  body: object | undefined,
+  options: EngineHttpOptions,
+  signal: AbortSignal,
+): Promise<string> {
+  const changing = body !== undefined;
+  const timeoutMs = changing ? options.changeTimeoutMs : options.listTimeoutMs;
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+  const headers: Record<string, string> = { accept: "application/json" };
+  if (changing) headers["content-type"] = "application/json";
+  if (target.apiKey !== undefined) headers["authorization"] = `Bearer ${target.apiKey}`;
+  try {
+    const answer = await request(`${target.url}${path}`, {
+      method: changing ? "POST" : "GET",
+      headers,
+      body: changing ? JSON.stringify(body) : null,
+      signal: limited,
+      ...(options.dispatcher === undefined ? {} : { dispatcher: options.dispatcher }),
+    });
+    const text = await readBounded(answer.body);
+    if (answer.statusCode === 200 || answer.statusCode === 201) return text;
+    throw refusal(answer.statusCode, text, changing);
+  } catch (error) {
+    if (signal.aborted) throw abortReason(signal);
+    throw error instanceof EngineError
+      ? error
+      : unreachable(limited.aborted ? limited.reason : error);
+  }
+}
+
+async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of body) {
+    bytes += part.length;
+    if (bytes > BODY_BYTES_MAX) {
+      throw new EngineError(
+        "Rejected",
+        false,
+        `the engine's answer is longer than ${BODY_BYTES_MAX} bytes`,
+      );
+    }
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
