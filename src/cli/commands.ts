@@ -7,4 +7,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "run the ModelAdapter controller",
     load: async () => (await import("./commands/controller.ts")).controllerCommand,
   },
+  {
+    name: "hub",
+    summary: "serve folders in the protocol of the Hugging Face hub",
+    load: async () => (await import("./commands/hub.ts")).hubCommand,
+  },
 ];
