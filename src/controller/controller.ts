@@ -37,6 +37,8 @@ import { observe, readySince } from "./observe.ts";
 /** Operations under way at once on one pod, and over all pods. */
 const OPERATIONS_PER_POD_MAX = 4;
 const OPERATIONS_MAX = 256;
+/** How long a finished operation waits for others of the same adapter before it is told of, milliseconds. */
+const TOGETHER_MS = 100;
 
 export interface ControllerDeps {
   readonly client: KubeClient;
@@ -210,17 +212,21 @@ class Controller {
     if (adapter === undefined) return undefined;
     const { clock } = this.#deps;
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
-    const made = plan(
-      observe(adapter, {
-        pods,
-        service: this.#services.get(key),
-        slice: this.#slices.get(key),
-        memory: this.#memory,
-        inventory: this.#inventory,
-        schedulerPolicy: this.#options.schedulerPolicy,
-        nowMs: clock.now(),
-      }),
-    );
+    const seen = observe(adapter, {
+      pods,
+      service: this.#services.get(key),
+      slice: this.#slices.get(key),
+      memory: this.#memory,
+      inventory: this.#inventory,
+      schedulerPolicy: this.#options.schedulerPolicy,
+      nowMs: clock.now(),
+    });
+    // The first adapter of a pod need not wait for the next poll.
+    for (const pod of pods) {
+      if (seen.pods.some((one) => one.uid === pod.metadata.uid && one.held === "unknown"))
+        this.#ask(pod);
+    }
+    const made = plan(seen);
     await this.#act(adapter, pods, made);
     if (made.wakeAtMs === undefined) return undefined;
     return { requeueAfterMs: Math.max(1, made.wakeAtMs - clock.now()) };
@@ -282,7 +288,7 @@ class Controller {
     this.#slices.written(slice);
   }
 
-  async #writeStatus(adapter: ModelAdapter, { status, events }: Plan): Promise<void> {
+  async #writeStatus(adapter: ModelAdapter, { status, events, selected }: Plan): Promise<void> {
     const { client, log } = this.#deps;
     const { namespace, name } = adapter.metadata;
     const written = await client.patch(
@@ -296,10 +302,9 @@ class Controller {
     for (const event of events) {
       this.#events.record(adapter, event.type, event.reason, event.message);
       if (event.reason !== "Scheduled") continue;
-      const selectedPods = (status?.pods ?? []).map((pod) => pod.name);
       log.info("Selected pods for adapter scheduling", {
         ModelAdapter: keyOf(adapter),
-        selectedPods,
+        selectedPods: selected,
       });
     }
   }
@@ -310,7 +315,9 @@ class Controller {
     const run = this.#operate(adapter, pod, operation).finally(() => {
       work.busy = undefined;
       this.#operations.delete(run);
-      this.#queue.add(keyOf(adapter));
+      // Pods that finish together share one status write and one Event.
+      const waitMs = this.#memory.isBusy(adapter) ? TOGETHER_MS : 0;
+      this.#queue.addAfter(keyOf(adapter), waitMs);
     });
     this.#operations.add(run);
   }
@@ -351,7 +358,8 @@ class Controller {
       return;
     }
     const path = directPath(adapter.spec.artifactURL);
-    const replace = this.#inventory.of(pod)?.has(name) ?? false;
+    const list = this.#inventory.of(pod);
+    const replace = typeof list !== "string" && list.has(name);
     await engine.load(target, { name, path, replace }, this.#signal);
     this.#inventory.note(pod, name, path, true);
   }

@@ -1,0 +1,10 @@
+import type { CommandEntry } from "./cli.ts";
+
+/** All commands; each is imported only when it is run. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "controller",
+    summary: "run the ModelAdapter controller",
+    load: async () => (await import("./commands/controller.ts")).controllerCommand,
+  },
+];
