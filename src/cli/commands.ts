@@ -8,6 +8,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./commands/controller.ts")).controllerCommand,
   },
   {
+    name: "gateway",
+    summary: "run the OpenAI-compatible gateway",
+    load: async () => (await import("./commands/gateway.ts")).gatewayCommand,
+  },
+  {
     name: "hub",
     summary: "serve folders in the protocol of the Hugging Face hub",
     load: async () => (await import("./commands/hub.ts")).hubCommand,
