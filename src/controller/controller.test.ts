@@ -7,6 +7,7 @@ import type { Engine, EngineTarget } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
 import { ENDPOINT_SLICES, EVENTS, MODEL_ADAPTERS, PODS, SERVICES } from "#kube/client.ts";
 import { createLog } from "#telemetry/log.ts";
+import { createMetrics } from "#telemetry/metrics.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { MemoryKube } from "#test/support/memory-kube.ts";
@@ -18,6 +19,8 @@ class Engines implements Engine {
   readonly calls: string[] = [];
   refuse: (target: EngineTarget) => EngineError | undefined = () => undefined;
 
+  dead: (target: EngineTarget) => EngineError | undefined = () => undefined;
+
   of(url: string): Map<string, string> {
     const held = this.held.get(url) ?? new Map<string, string>();
     this.held.set(url, held);
@@ -25,6 +28,8 @@ class Engines implements Engine {
   }
 
   async inventory(target: EngineTarget) {
+    const refused = this.dead(target);
+    if (refused !== undefined) throw refused;
     return [...this.of(target.url)].map(([name, root]) => ({ name, root }));
   }
 
@@ -48,7 +53,14 @@ function start(t: TestContext) {
   const lines: string[] = [];
   const write = (line: string) => lines.push(line);
   const log = createLog({ format: "text", clock: systemClock, write });
-  const deps = { client: kube, engine: engines, clock: systemClock, log, random: () => 0.5 };
+  const deps = {
+    client: kube,
+    engine: engines,
+    clock: systemClock,
+    log,
+    random: () => 0.5,
+    metrics: createMetrics(),
+  };
   const running = runController(deps, { ...CONTROLLER_DEFAULTS, pollMs: 20 }, stop.signal);
   t.after(async () => {
     stop.abort();
@@ -132,10 +144,7 @@ test("an adapter is loaded on all pods, published, told of, and after its deleti
     const { items } = await kube.list(EVENTS);
     return items.length >= 2 && items;
   });
-  assert.deepEqual([...new Set(events.map((event) => event.reason))].sort(), [
-    "Loaded",
-    "Scheduled",
-  ]);
+  assert.deepEqual(events.map((event) => event.reason).sort(), ["Loaded", "Scheduled"]);
 
   await kube.delete(MODEL_ADAPTERS, name);
   await eventually("gone", async () => (await kube.list(MODEL_ADAPTERS)).items.length === 0);
@@ -212,4 +221,27 @@ test("a store that only the sidecar can read is a final error that names the cur
   });
   assert.match(JSON.stringify(failed.conditions), /s3:\/\/ needs the runtime sidecar/);
   assert.deepEqual(engines.calls, []);
+});
+
+test("an engine that is dead though its pod is Ready: retried as documented, and the others serve", async (t) => {
+  const { kube, engines, lines } = start(t);
+  const dead = new EngineError("Unreachable", true, "connection refused");
+  engines.dead = ({ url: of }) => (of === url(1) ? dead : undefined);
+  engines.refuse = engines.dead;
+  for (const index of [1, 2]) await kube.create(PODS, podOf(index));
+  await kube.create(MODEL_ADAPTERS, adapterOf("sql"));
+  const status = await running(kube, "sql", ["pod-2"]);
+  const line = await eventually("the first failure", async () => {
+    const { status: now } = await read(kube, "sql");
+    return now?.pods?.find((pod) => pod.state === "Retrying");
+  });
+  assert.deepEqual([line.name, line.message, line.retries], ["pod-1", "connection refused", 0]);
+  assert.equal(status.desiredReplicas, 2);
+  const { annotations } = (await read(kube, "sql")).metadata;
+  assert.equal(annotations?.["adapter.model.aibrix.ai/retry-count.pod-1"], "0");
+  assert(
+    lines.some((text) =>
+      /"Retriable error loading adapter" pod="pod-1" .*error="connection refused"/.test(text),
+    ),
+  );
 });

@@ -29,14 +29,18 @@ import { type EventRecorder, startEventRecorder } from "#kube/events.ts";
 import { type Informer, startInformer } from "#kube/informer.ts";
 import { WorkQueue } from "#kube/workqueue.ts";
 import type { Log } from "#telemetry/log.ts";
+import type { Metrics } from "#telemetry/metrics.ts";
 import { Inventory } from "./inventory.ts";
 import { Memory } from "./memory.ts";
+import { type ControllerMetrics, controllerMetrics } from "./metrics.ts";
 import { portOf, serviceOf, sliceOf } from "./objects.ts";
 import { observe, readySince } from "./observe.ts";
 
 /** Operations under way at once on one pod, and over all pods. */
 const OPERATIONS_PER_POD_MAX = 4;
 const OPERATIONS_MAX = 256;
+/** How long a finished operation waits for others of the same adapter before it is told of, milliseconds. */
+const TOGETHER_MS = 100;
 
 export interface ControllerDeps {
   readonly client: KubeClient;
@@ -45,6 +49,9 @@ export interface ControllerDeps {
   readonly log: Log;
   /** 0 to 1; spreads pauses after failures. */
   readonly random: () => number;
+  readonly metrics: Metrics;
+  /** Called once when everything there is to know has been read. */
+  readonly onSynced?: () => void;
 }
 
 export interface ControllerOptions {
@@ -83,6 +90,7 @@ class Controller {
   readonly #queue: WorkQueue;
   readonly #inventory: Inventory;
   readonly #memory = new Memory();
+  readonly #metrics: ControllerMetrics;
   readonly #places = new Semaphore(OPERATIONS_MAX);
   readonly #podPlaces = new Map<string, Semaphore>();
   readonly #operations = new Set<Promise<void>>();
@@ -103,6 +111,7 @@ class Controller {
     this.#slices = startInformer(client, ENDPOINT_SLICES, { random }, clock, log, signal);
     this.#events = startEventRecorder({ client, clock, log, component: CONTROLLER_NAME }, signal);
     this.#queue = new WorkQueue({ clock });
+    this.#metrics = controllerMetrics(deps.metrics, () => this.#adapters.list());
     this.#inventory = new Inventory({
       engine: deps.engine,
       clock,
@@ -120,10 +129,12 @@ class Controller {
       if (this.#signal.aborted) return;
       throw error;
     }
+    this.#deps.onSynced?.();
     for (const adapter of this.#adapters.list()) this.#queue.add(keyOf(adapter));
     const onError = (key: string, error: unknown) => {
       // Somebody else was faster: the watch brings the newer object, and the key comes back by itself.
       if (isConflict(error) || this.#signal.aborted) return;
+      this.#metrics.reconciled("error");
       this.#deps.log.error("Reconciler error", { ModelAdapter: key, error: describeError(error) });
     };
     await Promise.all([
@@ -210,18 +221,23 @@ class Controller {
     if (adapter === undefined) return undefined;
     const { clock } = this.#deps;
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
-    const made = plan(
-      observe(adapter, {
-        pods,
-        service: this.#services.get(key),
-        slice: this.#slices.get(key),
-        memory: this.#memory,
-        inventory: this.#inventory,
-        schedulerPolicy: this.#options.schedulerPolicy,
-        nowMs: clock.now(),
-      }),
-    );
+    const seen = observe(adapter, {
+      pods,
+      service: this.#services.get(key),
+      slice: this.#slices.get(key),
+      memory: this.#memory,
+      inventory: this.#inventory,
+      schedulerPolicy: this.#options.schedulerPolicy,
+      nowMs: clock.now(),
+    });
+    // The first adapter of a pod need not wait for the next poll.
+    for (const pod of pods) {
+      if (seen.pods.some((one) => one.uid === pod.metadata.uid && one.held === "unknown"))
+        this.#ask(pod);
+    }
+    const made = plan(seen);
     await this.#act(adapter, pods, made);
+    this.#metrics.reconciled("success");
     if (made.wakeAtMs === undefined) return undefined;
     return { requeueAfterMs: Math.max(1, made.wakeAtMs - clock.now()) };
   }
@@ -282,7 +298,7 @@ class Controller {
     this.#slices.written(slice);
   }
 
-  async #writeStatus(adapter: ModelAdapter, { status, events }: Plan): Promise<void> {
+  async #writeStatus(adapter: ModelAdapter, { status, events, selected }: Plan): Promise<void> {
     const { client, log } = this.#deps;
     const { namespace, name } = adapter.metadata;
     const written = await client.patch(
@@ -296,10 +312,9 @@ class Controller {
     for (const event of events) {
       this.#events.record(adapter, event.type, event.reason, event.message);
       if (event.reason !== "Scheduled") continue;
-      const selectedPods = (status?.pods ?? []).map((pod) => pod.name);
       log.info("Selected pods for adapter scheduling", {
         ModelAdapter: keyOf(adapter),
-        selectedPods,
+        selectedPods: selected,
       });
     }
   }
@@ -310,7 +325,9 @@ class Controller {
     const run = this.#operate(adapter, pod, operation).finally(() => {
       work.busy = undefined;
       this.#operations.delete(run);
-      this.#queue.add(keyOf(adapter));
+      // Pods that finish together share one status write and one Event.
+      const waitMs = this.#memory.isBusy(adapter) ? TOGETHER_MS : 0;
+      this.#queue.addAfter(keyOf(adapter), waitMs);
     });
     this.#operations.add(run);
   }
@@ -321,16 +338,21 @@ class Controller {
     const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
     const places = this.#podPlaces.get(keyOf(pod)) ?? new Semaphore(OPERATIONS_PER_POD_MAX);
     this.#podPlaces.set(keyOf(pod), places);
+    const startMs = clock.now();
+    const measure = (result: "success" | "retriable" | "final") =>
+      this.#metrics.operated(kind, result, (clock.now() - startMs) / 1000);
     try {
       await places.run(
         () => this.#places.run(() => this.#callEngine(adapter, pod, kind), this.#signal),
         this.#signal,
       );
       work.failure = undefined;
+      measure("success");
       if (kind === "load") log.info("Successfully loaded adapter on pod", about);
     } catch (error) {
       if (this.#signal.aborted) return;
       const retriable = error instanceof EngineError && error.retriable;
+      measure(retriable ? "retriable" : "final");
       const message = describeError(error);
       work.failure = failureAfter(work.failure, { atMs: clock.now(), retriable, message });
       const what = kind === "load" ? "loading" : "unloading";
@@ -351,7 +373,8 @@ class Controller {
       return;
     }
     const path = directPath(adapter.spec.artifactURL);
-    const replace = this.#inventory.of(pod)?.has(name) ?? false;
+    const list = this.#inventory.of(pod);
+    const replace = typeof list !== "string" && list.has(name);
     await engine.load(target, { name, path, replace }, this.#signal);
     this.#inventory.note(pod, name, path, true);
   }

@@ -25,6 +25,7 @@ export interface InventoryDeps {
 export class Inventory {
   readonly #deps: InventoryDeps;
   readonly #lists = new Map<string, Listed>();
+  readonly #silent = new Set<string>();
   readonly #asking = new Set<string>();
   readonly #places = new Semaphore(LISTS_MAX);
 
@@ -32,14 +33,16 @@ export class Inventory {
     this.#deps = deps;
   }
 
-  /** Undefined: unknown. */
-  of(pod: Pod): Listed | undefined {
-    return this.#lists.get(idOf(pod));
+  /** `unknown`: not asked yet; `silent`: asked, without an answer. */
+  of(pod: Pod): Listed | "unknown" | "silent" {
+    const id = idOf(pod);
+    return this.#lists.get(id) ?? (this.#silent.has(id) ? "silent" : "unknown");
   }
 
   /** The engine may have forgotten everything: its container or its readiness changed. */
   forget(pod: Pod): void {
     this.#lists.delete(idOf(pod));
+    this.#silent.delete(idOf(pod));
   }
 
   /** Notes what an answered load or unload says, before the next list confirms it. */
@@ -55,7 +58,11 @@ export class Inventory {
     while (!signal.aborted) {
       const targets = this.#deps.targets();
       const present = new Set(targets.map(({ pod }) => idOf(pod)));
-      for (const id of this.#lists.keys()) if (!present.has(id)) this.#lists.delete(id);
+      for (const id of [...this.#lists.keys(), ...this.#silent]) {
+        if (present.has(id)) continue;
+        this.#lists.delete(id);
+        this.#silent.delete(id);
+      }
       // A pod that hangs delays itself only: nobody waits for it here.
       for (const { pod, target } of targets) void this.ask(pod, target, signal);
       await this.#deps.clock.sleep(pollMs, signal).catch(() => undefined);
@@ -67,25 +74,27 @@ export class Inventory {
     const id = idOf(pod);
     if (this.#asking.has(id)) return;
     this.#asking.add(id);
-    const before = this.#lists.get(id);
+    const before = this.of(pod);
     try {
       await this.#places.run(async () => {
         const held = await this.#deps.engine.inventory(target, signal);
         this.#lists.set(id, new Map(held.map(({ name, root }) => [name, root])));
+        this.#silent.delete(id);
       }, signal);
     } catch {
       // Why it does not answer is told by the load that fails, and by the pod's own readiness.
       this.#lists.delete(id);
+      this.#silent.add(id);
     } finally {
       this.#asking.delete(id);
     }
-    if (!signal.aborted && !sameList(before, this.#lists.get(id))) this.#deps.onChange(pod);
+    if (!signal.aborted && !sameList(before, this.of(pod))) this.#deps.onChange(pod);
   }
 }
 
 const idOf = (pod: Pod) => pod.metadata.uid ?? `${pod.metadata.namespace}/${pod.metadata.name}`;
 
-function sameList(a: Listed | undefined, b: Listed | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
+function sameList(a: Listed | string, b: Listed | string): boolean {
+  if (typeof a === "string" || typeof b === "string") return a === b;
   return a.size === b.size && [...a].every(([name, root]) => b.has(name) && b.get(name) === root);
 }

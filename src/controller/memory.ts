@@ -19,7 +19,7 @@ export class Memory {
 
   /** The work for an adapter on a pod. A new controller goes on counting where the last one stood. */
   of(adapter: ModelAdapter, pod: Pod): Work {
-    const key = `${adapter.metadata.namespace}/${adapter.metadata.name}/${adapter.metadata.uid}`;
+    const key = keyOf(adapter);
     const pods = this.#work.get(key) ?? new Map<string, Work>();
     this.#work.set(key, pods);
     const uid = pod.metadata.uid ?? pod.metadata.name;
@@ -30,22 +30,30 @@ export class Memory {
     return fresh;
   }
 
+  /** Whether anything is under way for an adapter. */
+  isBusy(adapter: ModelAdapter): boolean {
+    return [...(this.#work.get(keyOf(adapter))?.values() ?? [])].some((work) => work.busy);
+  }
+
   /** All work of an adapter, for a spec that changed. */
   forgetFailures(adapter: ModelAdapter): void {
-    const key = `${adapter.metadata.namespace}/${adapter.metadata.name}/${adapter.metadata.uid}`;
-    for (const work of this.#work.get(key)?.values() ?? []) work.failure = undefined;
+    for (const work of this.#work.get(keyOf(adapter))?.values() ?? []) work.failure = undefined;
   }
 
   /** An adapter that is gone. */
   forget(adapter: ModelAdapter): void {
-    const { namespace, name, uid } = adapter.metadata;
-    this.#work.delete(`${namespace}/${name}/${uid}`);
+    this.#work.delete(keyOf(adapter));
   }
 
   /** A pod that is gone. */
   forgetPod(pod: Pod): void {
     for (const pods of this.#work.values()) pods.delete(pod.metadata.uid ?? pod.metadata.name);
   }
+}
+
+/** An adapter that was deleted and made again under its name is another one. */
+function keyOf({ metadata }: ModelAdapter): string {
+  return `${metadata.namespace}/${metadata.name}/${metadata.uid}`;
 }
 
 function writtenFailure(adapter: ModelAdapter, pod: Pod): Failure | undefined {

@@ -62,12 +62,13 @@ function seePod(adapter: ModelAdapter, pod: Pod, { inventory, memory }: Sources)
     held,
     busy: work.busy,
     failure: work.failure,
-    otherAdapters: list === undefined ? 0 : list.size - (list.has(adapter.metadata.name) ? 1 : 0),
+    otherAdapters:
+      typeof list === "string" ? 0 : list.size - (list.has(adapter.metadata.name) ? 1 : 0),
   };
 }
 
-function heldBy(adapter: ModelAdapter, list: Listed | undefined): Held {
-  if (list === undefined) return "unknown";
+function heldBy(adapter: ModelAdapter, list: Listed | "unknown" | "silent"): Held {
+  if (typeof list === "string") return list;
   if (!list.has(adapter.metadata.name)) return "absent";
   return list.get(adapter.metadata.name) === pathOf(adapter) ? "current" : "outdated";
 }

@@ -50,7 +50,10 @@ describe("engine process", () => {
     });
     await assert.rejects(second.port);
     assert.deepEqual(await second.ended, [1, null]);
-    assert.equal(text, `cannot listen on 127.0.0.1:${port}: another process listens there\n`);
+    assert.equal(
+      text,
+      `engine: cannot listen on 127.0.0.1:${port}: another process listens there\n`,
+    );
     first.child.kill("SIGTERM");
     await first.ended;
   });

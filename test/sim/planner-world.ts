@@ -164,7 +164,7 @@ class PlannerWorld {
     for (const pod of this.#pods) {
       const memory = this.#memoryOf(pod.name);
       if (pod.readySinceMs === undefined || (chaos && this.#chance(0.1))) {
-        if (this.#chance(0.3)) memory.held = "unknown";
+        if (this.#chance(0.3)) memory.held = this.#chance(0.5) ? "unknown" : "silent";
         continue;
       }
       memory.held =
@@ -210,7 +210,9 @@ class PlannerWorld {
       const again = this.#planner(structuredClone(seen));
       assert.deepEqual(again, made, "a plan repeats from its snapshot");
     }
-    const idle = seen.pods.every((pod) => pod.busy === undefined && pod.held !== "unknown");
+    const idle = seen.pods.every(
+      (pod) => pod.busy === undefined && pod.held !== "unknown" && pod.held !== "silent",
+    );
     this.#settled = idle && isEmpty(made);
     this.#checkPlan(made);
     // Any write may be refused or lost: the rest of the plan is then left to the next pass.

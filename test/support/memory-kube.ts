@@ -1,4 +1,5 @@
 import type { KubeList, KubeObject } from "#api/kubernetes.ts";
+import { toTimestamp } from "#base/clock.ts";
 import { applyMergePatch } from "#base/merge-patch.ts";
 import {
   KubeApiError,
@@ -120,7 +121,7 @@ export class MemoryKube implements KubeClient {
     const object = await this.get(resource, name);
     this.writes.push(`delete ${resource.plural}`);
     if ((object.metadata.finalizers ?? []).length === 0) return this.#remove(resource, object);
-    object.metadata.deletionTimestamp ??= "2026-01-01T00:00:00Z";
+    object.metadata.deletionTimestamp ??= toTimestamp(Date.now());
     this.#store(resource, object, "MODIFIED");
   }
 

@@ -45,6 +45,8 @@ export interface Plan {
   /** Undefined: nothing to write. */
   readonly status: ModelAdapterStatus | undefined;
   readonly events: readonly EventText[];
+  /** The pods that the adapter should be on. */
+  readonly selected: readonly string[];
   /** The spec changed: failures of the old one say nothing of the new one. */
   readonly forgetFailures: boolean;
   /** Pods on which the adapter must still be unloaded when they can be reached again. */
@@ -90,6 +92,7 @@ function planLife(seen: Seen): Plan {
     operations: [...loads(seen, selected, replacing), ...unloads(seen, selected, serving)],
     status,
     events: eventsOf(seen, status, selected),
+    selected: selected.map((pod) => pod.name).sort(),
     forgetFailures: false,
     tombstones: [],
     wakeAtMs: wakeAt(seen, selected),
@@ -132,7 +135,7 @@ function loads(
   return selected
     .filter((pod) => pod.busy === undefined && nextAttemptMs(pod.failure) <= seen.nowMs)
     .filter((pod) => {
-      if (pod.held === "absent") return true;
+      if (pod.held === "absent" || pod.held === "silent") return true;
       if (pod.held !== "outdated") return false;
       // Out of traffic first; with nobody to take over, the engine replaces it in place.
       if (pod === replacing) return !published.includes(pod.name);
@@ -172,9 +175,10 @@ function publishedOf(seen: Seen, serving: readonly PodSeen[]): readonly PodSeen[
 function planDeletion(seen: Seen): Plan {
   const { metadata } = seen.adapter;
   const published = seen.slice.state === "ours" ? seen.slice.content : [];
-  // `unknown` may hold it: only an answer, or the end of the pod, settles that.
+  // Who has not answered may hold it: only an answer, or the end of the pod, settles that.
+  const open = (pod: PodSeen) => pod.enabled && (pod.held === "unknown" || pod.held === "silent");
   const remaining = seen.pods.filter(
-    (pod) => pod.busy !== undefined || holdsOurs(pod) || (pod.held === "unknown" && pod.enabled),
+    (pod) => pod.busy !== undefined || holdsOurs(pod) || open(pod),
   );
   const endMs = (fromTimestamp(metadata.deletionTimestamp) ?? 0) + DELETION_WAIT_MS;
   const done = remaining.length === 0 || seen.nowMs >= endMs;
@@ -188,6 +192,7 @@ function planDeletion(seen: Seen): Plan {
       .map((pod) => ({ kind: "unload", pod: pod.name })),
     status: undefined,
     events: [],
+    selected: [],
     forgetFailures: false,
     tombstones: done ? remaining.map((pod) => pod.name) : [],
     wakeAtMs: done ? undefined : endMs,

@@ -6,13 +6,14 @@ import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 
 /**
  * What a pod's engine says of the adapter.
- * - `unknown`: not asked yet, or it did not answer. Never guessed: neither loaded nor unloaded on.
+ * - `unknown`: not asked yet. Never guessed: neither loaded nor unloaded on.
+ * - `silent`: asked, and it did not answer. A load is tried, since its failure says why; nothing else.
  * - `absent`: the engine answered and does not list it.
  * - `current`: listed, from the artifact that the spec wants now.
  * - `outdated`: listed, from an earlier artifact.
  * - `foreign`: listed, but loaded by somebody else on a pod where we were not asked to; never touched.
  */
-export type Held = "unknown" | "absent" | "current" | "outdated" | "foreign";
+export type Held = "unknown" | "silent" | "absent" | "current" | "outdated" | "foreign";
 
 /** The last failure of loading on a pod. */
 export interface Failure {

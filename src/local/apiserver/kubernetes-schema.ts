@@ -4,6 +4,10 @@ import document from "./kubernetes-schema.generated.json" with { type: "json" };
 /** Definitions by their OpenAPI name; a `$ref` holds the bare name of another definition. */
 const definitions: { readonly [name: string]: JsonObject } = document.definitions;
 const resolvedByName = new Map<string, JsonObject>();
+const builtinSchemas = new WeakSet<JsonObject>();
+/** A schema with none of these says nothing about its contents: any JSON, such as FieldsV1. */
+const CONTENT_KEYS = ["properties", "additionalProperties", "items", "oneOf", "$ref"];
+const PRESERVE = "x-kubernetes-preserve-unknown-fields";
 
 /** The definition as it is written, with its `$ref`s. */
 export function definitionOf(name: string): JsonObject {
@@ -21,7 +25,18 @@ export function resolvedDefinition(name: string): JsonObject {
   if (known !== undefined) return known;
   const result: JsonObject = {};
   resolvedByName.set(name, result);
+  builtinSchemas.add(result);
   return Object.assign(result, resolveFields(definitionOf(name)));
+}
+
+/** Whether a schema is that of a built-in kind, as `resolvedDefinition` returned it. */
+export function isBuiltinSchema(schema: JsonObject): boolean {
+  return builtinSchemas.has(schema);
+}
+
+/** The schema of every object's metadata. */
+export function objectMetaSchema(): JsonObject {
+  return resolvedDefinition("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
 }
 
 /** The names of all definitions that the given ones refer to, themselves included. */
@@ -56,5 +71,16 @@ function resolve(value: Json): Json {
 }
 
 function resolveFields(fields: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(fields).map(([key, item]) => [key, resolve(item)]));
+  const result: JsonObject = {};
+  for (const [key, item] of Object.entries(fields)) {
+    result[key] = key === "properties" && isObject(item) ? resolveProperties(item) : resolve(item);
+  }
+  const isFree =
+    (fields["type"] ?? "object") === "object" && !CONTENT_KEYS.some((key) => key in fields);
+  if (isFree) result[PRESERVE] = true;
+  return result;
+}
+
+function resolveProperties(properties: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(properties).map(([key, item]) => [key, resolve(item)]));
 }

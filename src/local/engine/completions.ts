@@ -169,7 +169,7 @@ function logprobsOf(
   return {
     text_offset: texts.map((text) => {
       const start = offset;
-      offset += text.length;
+      offset += [...text].length;
       return start;
     }),
     token_logprobs: logprobs.map((step) => step?.[0]?.logprob ?? null),

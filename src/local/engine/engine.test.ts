@@ -1,6 +1,6 @@
 /** Behaviours that the recordings do not show. */
 import assert from "node:assert/strict";
-import { cp, readdir, readFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer, request, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
@@ -53,28 +53,45 @@ const textOf = async (engine: EngineForTests, body: object) =>
 const load = (engine: EngineForTests, name: string, path: string, inPlace = false) =>
   engine.post("/v1/load_lora_adapter", { lora_name: name, lora_path: path, load_inplace: inPlace });
 
-/** Starts a stream and breaks the connection after its first bytes. */
-function leaveEarly(engine: EngineForTests, body: object): Promise<void> {
+/** A stream that has begun: its whole text later, or the client leaves. */
+type OpenStream = { whole: Promise<string>; hasEnded: () => boolean; leave: () => void };
+
+/** Starts a stream; resolves when its first bytes are here. */
+function openStream(engine: EngineForTests, body: object): Promise<OpenStream> {
   return new Promise((resolve, reject) => {
-    const headers = { "content-type": "application/json" };
     const sent = request({
       host: "127.0.0.1",
       port: engine.port,
       method: "POST",
       path: "/v1/completions",
-      headers,
+      headers: { "content-type": "application/json" },
       agent: false,
     });
     sent.once("error", reject);
     sent.once("response", (response) => {
+      const whole = Promise.withResolvers<string>();
+      let text = "";
+      let hasEnded = false;
       response.on("error", () => undefined);
-      response.once("data", () => {
-        sent.destroy();
-        resolve();
+      response.once("end", () => {
+        hasEnded = true;
+        whole.resolve(text);
+      });
+      response.on("data", (chunk: Buffer) => {
+        text += chunk;
+        resolve({ whole: whole.promise, hasEnded: () => hasEnded, leave: () => sent.destroy() });
       });
     });
     sent.end(JSON.stringify({ ...body, stream: true }));
   });
+}
+
+/** The text of a whole stream, its events put together. */
+function joined(stream: string): string {
+  const events = stream.split("\n\n").filter((event) => event.startsWith("data: {"));
+  return events
+    .map((event) => (JSON.parse(event.slice(6)) as Answer).choices[0]?.text ?? "")
+    .join("");
 }
 
 /** A hub that serves the files of some folders to those who have the token. */
@@ -136,6 +153,8 @@ describe("built-in engine", { concurrency: 2 }, () => {
         [token.choices[0]?.text, token.choices[0]?.stop_reason],
         [" city in California.", 311],
       );
+      const shown = { ...GREEDY, stop_token_ids: [311], include_stop_str_in_output: true };
+      assert.equal(await textOf(engine, shown), " city in California. It");
     });
 
     test("several prompts and answers come in order; tokens are as good as text", async () => {
@@ -286,29 +305,23 @@ describe("built-in engine", { concurrency: 2 }, () => {
   });
 
   describe("many clients", ONE_BY_ONE, () => {
+    // Longer than any test takes: these answers end only because their clients leave.
+    const ENDLESS = { ...LONG, max_tokens: 1000 };
+    const ONE_PLACE = [...LORA, "--max-num-seqs", "1", "--max-model-len", "1024"];
+
     test("a client that leaves frees its place at once", async () => {
-      await using engine = await startForTests([
-        ...LORA,
-        "--max-num-seqs",
-        "1",
-        "--max-model-len",
-        "1024",
-      ]);
-      const body = { ...LONG, max_tokens: 1000 };
-      await leaveEarly(engine, body);
-      await leaveEarly(engine, body);
+      await using engine = await startForTests(ONE_PLACE);
+      // The second one begins only when the place of the first is free.
+      for (let i = 0; i < 2; i++) (await openStream(engine, ENDLESS)).leave();
       await eventually(async () => (await engine.metric("vllm:num_requests_running")) === 0);
-      assert.equal(
-        await engine.metric('vllm:request_success_total{engine="0",finished_reason="abort"'),
-        2,
-      );
+      const aborted = 'vllm:request_success_total{engine="0",finished_reason="abort"';
+      assert.equal(await engine.metric(aborted), 2);
       assert.ok(((await engine.metric("vllm:generation_tokens_total")) ?? 0) < 1000);
     });
 
     test("a waiting client that leaves is forgotten", async () => {
-      await using engine = await startForTests([...LORA, "--max-num-seqs", "1"]);
-      const running = complete(engine, LONG);
-      await eventually(async () => (await engine.metric("vllm:num_requests_running")) === 1);
+      await using engine = await startForTests(ONE_PLACE);
+      const running = await openStream(engine, ENDLESS);
       const waiting = connect(engine.port, "127.0.0.1");
       const text = JSON.stringify(LONG);
       waiting.write(
@@ -317,28 +330,25 @@ describe("built-in engine", { concurrency: 2 }, () => {
       await eventually(async () => (await engine.metric("vllm:num_requests_waiting{")) === 1);
       waiting.destroy();
       await eventually(async () => (await engine.metric("vllm:num_requests_waiting{")) === 0);
-      assert.equal((await running).usage.completion_tokens, 200);
+      assert.equal(await engine.metric("vllm:num_requests_running"), 1);
+      running.leave();
     });
 
     test("the server answers while it generates", async () => {
-      await using engine = await startForTests(LORA);
-      let isDone = false;
-      const busy = Promise.all(
-        Array.from({ length: 8 }, () => complete(engine, { ...LONG, max_tokens: 60 })),
-      ).then(() => {
-        isDone = true;
-      });
+      await using engine = await startForTests([...LORA, "--max-model-len", "1024"]);
+      const streams = await Promise.all([1, 2, 3, 4].map(() => openStream(engine, ENDLESS)));
       for (let i = 0; i < 20; i++) assert.equal((await engine.get("/health")).status, 200);
-      assert.equal(isDone, false);
-      await busy;
+      for (const stream of streams) {
+        assert.equal(stream.hasEnded(), false);
+        stream.leave();
+      }
     });
 
     test("after a stop open answers end, and nothing new begins", async () => {
       const engine = await startForTests(LORA);
-      const open = complete(engine, LONG);
-      await eventually(async () => (await engine.metric("vllm:num_requests_running")) === 1);
+      const open = await openStream(engine, LONG);
       engine.stop();
-      assert.equal((await open).usage.completion_tokens, 200);
+      assert.ok((await open.whole).endsWith("data: [DONE]\n\n"));
       assert.equal(await engine.finished, "stopped");
       await assert.rejects(engine.get("/health"), { code: "ECONNREFUSED" });
     });
@@ -380,12 +390,35 @@ describe("built-in engine", { concurrency: 2 }, () => {
       const body = { ...LONG, max_tokens: 80, model: "y" };
       assert.equal((await load(engine, "y", join(TINY, "adapters/sql"))).status, 200);
       const expected = await textOf(engine, body);
-      const running = textOf(engine, body);
-      await eventually(async () => (await engine.metric("vllm:num_requests_running")) === 1);
+      const running = await openStream(engine, body);
       assert.equal((await load(engine, "y", join(TINY, "adapters/shout"), true)).status, 200);
       assert.equal((await engine.post("/v1/unload_lora_adapter", { lora_name: "y" })).status, 200);
       assert.equal((await complete(engine, body)).status, 404);
-      assert.equal(await running, expected);
+      assert.equal(joined(await running.whole), expected);
+    });
+
+    test("when the engine dies, open streams say so and everything else is refused", async () => {
+      await using folder = await temporaryFolder();
+      const gone = join(folder.path, "gone");
+      await cp(join(TINY, "adapters/sql"), gone, { recursive: true });
+      await using mortal = await startForTests(LORA, UPDATING);
+      assert.equal((await load(mortal, "gone", gone)).status, 200);
+      await rm(gone, { recursive: true });
+      for (const name of ["shout", "pirate"]) {
+        assert.equal((await load(mortal, name, join(TINY, "adapters", name))).status, 200);
+      }
+      const open = await openStream(mortal, { ...LONG, max_tokens: 250 });
+      const { status, error } = await complete(mortal, { ...GREEDY, model: "gone" });
+      assert.deepEqual([status, error.type], [500, "InternalServerError"]);
+      const events = (await open.whole).split("\n\n");
+      assert.match(
+        events.at(-3) ?? "",
+        /^data: \{"error":\{"message":"EngineCore encountered an issue/,
+      );
+      assert.equal(events.at(-2), "data: [DONE]");
+      assert.equal((await mortal.get("/health")).status, 503);
+      assert.equal((await load(mortal, "x", join(TINY, "adapters/sql"))).status, 500);
+      assert.ok(mortal.lines.some((line) => line.includes(`no adapter at ${gone}`)));
     });
 
     test("the command line's adapters are there from the start, or the start fails", async () => {

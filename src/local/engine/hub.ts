@@ -2,7 +2,6 @@ import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isAbort } from "#base/abort.ts";
 import type { HubOptions } from "./engine-args.ts";
 
 /** The files of an adapter that this engine reads. */
@@ -89,6 +88,6 @@ async function publish(staging: string, folder: string): Promise<void> {
   try {
     await rename(staging, folder);
   } catch (error) {
-    if (!existsSync(folder) || isAbort(error)) throw error;
+    if (!existsSync(folder)) throw error;
   }
 }

@@ -1,0 +1,381 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArtifactUrl, redactArtifactUrl } from "#api/artifact-url.ts";
+import type { Clock } from "#base/clock.ts";
+import { UserError } from "#base/errors.ts";
+import { Semaphore } from "#base/semaphore.ts";
+import type { Log } from "#telemetry/log.ts";
+import { ADAPTER_CONFIG } from "./adapter-files.ts";
+import { unpackArchive } from "./archive.ts";
+import { readCredentials } from "./credentials.ts";
+import { downloadFile, withRetries } from "./download-file.ts";
+import { ArtifactError, isNoSpace, noSpace } from "./errors.ts";
+import type { HttpClient } from "./http-client.ts";
+import { memberPath } from "./member-path.ts";
+import { isVisibleFolder } from "./path.ts";
+import {
+  type ArtifactSource,
+  type Credentials,
+  type Listing,
+  type RemoteFile,
+  SourceChangedError,
+  type SourceSettings,
+} from "./source.ts";
+import { openSource } from "./sources.ts";
+import { type Version, type VersionRecord, VersionStore, versionId } from "./store.ts";
+import { validateAdapter, validateNames } from "./validate.ts";
+
+/** Files that are fetched at the same time, over all adapters. */
+const PARALLEL_FILES_MAX = 8;
+/** How often a source may change under a download before it is given up. */
+const CHANGES_MAX = 3;
+/** Half downloads are worth keeping for a retry, not for ever. */
+const STAGING_AGE_MAX_MS = 3_600_000;
+/** Larger than any adapter; whole models are not delivered here. */
+const ARTIFACT_BYTES_MAX = 64 * 2 ** 30;
+const MEMBERS_MAX = 10_000;
+/** Left free beside what is to be written. */
+const FREE_BYTES_MIN = 16 << 20;
+/** Where an archive is unpacked, beside its own file. */
+const UNPACKED = "unpacked";
+
+export interface DeliveryOptions {
+  /** The adapters' root folder. */
+  readonly root: string;
+  readonly credentialsFolder: string;
+  readonly settings: SourceSettings;
+  readonly http: HttpClient;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface DeliveryRequest {
+  readonly name: string;
+  readonly artifactUrl: string;
+  readonly credentials?: Credentials | undefined;
+  /** The engine's --max-lora-rank, when it is known. */
+  readonly maxRank?: number | undefined;
+  readonly onProgress?: (progress: DeliveryProgress) => void;
+}
+
+export interface DeliveryProgress {
+  readonly bytesDone: number;
+  /** Undefined when the source does not tell. */
+  readonly bytesTotal: number | undefined;
+}
+
+export interface Delivered {
+  /** What people and dashboards see: <root>/N, or the path itself for shared storage. */
+  readonly localPath: string;
+  /** What the engine is given: the folder of this very version. */
+  readonly path: string;
+  /** False: it was here already. */
+  readonly fetched: boolean;
+}
+
+/**
+ * Brings artifacts to local folders. The caller sees to it that one adapter is delivered once at a time;
+ * different adapters may be delivered at the same time.
+ */
+export interface Delivery {
+  readonly store: VersionStore;
+  /** Prepares the root; must be called first. */
+  open(): Promise<void>;
+  /** @throws ArtifactError; the signal's reason. */
+  deliver(request: DeliveryRequest, signal: AbortSignal): Promise<Delivered>;
+}
+
+export function createDelivery(options: DeliveryOptions): Delivery {
+  const store = new VersionStore(options.root);
+  const context = { ...options, store, slots: new Semaphore(PARALLEL_FILES_MAX) };
+  return {
+    store,
+    open: () => store.open(options.clock.now(), STAGING_AGE_MAX_MS),
+    deliver: async (request, signal) => {
+      try {
+        return await deliver(context, request, signal);
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (error instanceof UserError) throw new ArtifactError("InvalidRequest", error.message);
+        if (!isNoSpace(error) && !isNoSpaceError(error)) throw error;
+        // What was written is of no use now, and its room is needed.
+        await store.dropStaging(request.name);
+        throw isNoSpaceError(error) ? error : noSpace(store.root, error);
+      }
+    },
+  };
+}
+
+const isNoSpaceError = (error: unknown) =>
+  error instanceof ArtifactError && error.code === "NoSpace";
+
+interface Context extends DeliveryOptions {
+  readonly store: VersionStore;
+  readonly slots: Semaphore;
+}
+
+async function deliver(
+  context: Context,
+  request: DeliveryRequest,
+  signal: AbortSignal,
+): Promise<Delivered> {
+  const { settings, store, log, http } = context;
+  const localPath = store.linkPath(request.name);
+  const url = parseArtifactUrl(request.artifactUrl);
+  const rules = { allowPickle: settings.allowPickle, maxRank: request.maxRank };
+  if (url.kind === "path") {
+    if (await isVisibleFolder(url.path)) await validateAdapter(url.path, rules);
+    return { localPath: url.path, path: url.path, fetched: false };
+  }
+  const credentials = await readCredentials(request.credentials, context.credentialsFolder);
+  const source = await openSource(url, { credentials, settings, http, log });
+  const state = await look(context, source, request.name, signal);
+  if (state.version !== undefined) {
+    await validateAdapter(state.version.path, rules);
+    if (!state.isPublished) await store.point(request.name, state.version.id);
+    return { localPath, path: state.version.path, fetched: false };
+  }
+  const shown = redactArtifactUrl(request.artifactUrl);
+  log.info(`Downloading artifact from ${shown} to ${localPath}`, { adapter: request.name });
+  const startedAt = context.clock.now();
+  const version = await fetchVersion(context, source, state.listing, request, signal);
+  log.info(`Successfully downloaded artifact for ${request.name}`, {
+    adapter: request.name,
+    seconds: (context.clock.now() - startedAt) / 1000,
+    bytes: version.record.files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    path: version.path,
+  });
+  return { localPath, path: version.path, fetched: true };
+}
+
+type Look = { version: Version; isPublished: boolean } | { version: undefined; listing: Listing };
+
+/** What the source holds now, and whether it is here already. */
+async function look(
+  context: Context,
+  source: ArtifactSource,
+  name: string,
+  signal: AbortSignal,
+): Promise<Look> {
+  const { store, clock } = context;
+  const current = await store.current(name);
+  const isHere = async (identity: string | undefined): Promise<Look | undefined> => {
+    if (identity === undefined) return undefined;
+    const id = versionId(source.location, identity);
+    if (current?.id === id) return { version: current, isPublished: true };
+    const version = await store.find(name, id);
+    return version === undefined ? undefined : { version, isPublished: false };
+  };
+  const pinned = await isHere(source.pinned);
+  if (pinned !== undefined) return pinned;
+  const fallback = current?.record.location === source.location ? current : undefined;
+  let listing: Listing;
+  try {
+    const tries = fallback === undefined ? {} : { tries: 2 };
+    listing = await withRetries(() => source.list(signal), { ...tries, clock, signal });
+  } catch (error) {
+    const isDown = error instanceof ArtifactError && error.code === "Unreachable";
+    if (fallback === undefined || !isDown) throw error;
+    // An engine that restarts while the store is away gets back what it had.
+    context.log.warn("Source is unreachable, using the version that is here", {
+      adapter: name,
+      error: error.message,
+    });
+    return { version: fallback, isPublished: true };
+  }
+  return (await isHere(listing.identity)) ?? { version: undefined, listing };
+}
+
+/** Downloads, checks and publishes; lists again when the source changes meanwhile. */
+async function fetchVersion(
+  context: Context,
+  source: ArtifactSource,
+  first: Listing,
+  request: DeliveryRequest,
+  signal: AbortSignal,
+): Promise<Version> {
+  let listing = first;
+  for (let changes = 0; ; changes++) {
+    try {
+      return await fetchListed(context, source, listing, request, signal);
+    } catch (error) {
+      if (!(error instanceof SourceChangedError)) throw error;
+      if (changes >= CHANGES_MAX) {
+        throw new ArtifactError(
+          "Unreachable",
+          `${error.message} again and again while it was read`,
+        );
+      }
+      listing = await withRetries(() => source.list(signal), { clock: context.clock, signal });
+    }
+  }
+}
+
+async function fetchListed(
+  context: Context,
+  source: ArtifactSource,
+  listing: Listing,
+  request: DeliveryRequest,
+  signal: AbortSignal,
+): Promise<Version> {
+  const { store, settings } = context;
+  const { name } = request;
+  for (const file of listing.files) memberPath(file.path);
+  if (!listing.archive)
+    validateNames(
+      listing.files.map((file) => file.path),
+      settings,
+    );
+  await checkSpace(store, listing.files);
+  // Without an identity a half download could belong to other content: it gets a key of its own.
+  const known = listing.identity ?? `${context.clock.now()}`;
+  const staged = await store.stage(name, versionId(source.location, known));
+  const hashes = await fetchFiles(context, source, listing.files, staged, request, signal);
+  // The bytes stand for a source that has no name for its content.
+  const identity = listing.identity ?? createHash("sha256").update(hashes.join()).digest("hex");
+  const folder = listing.archive ? await unpack(staged, listing, signal) : staged;
+  try {
+    await validateAdapter(folder, {
+      allowPickle: settings.allowPickle,
+      maxRank: request.maxRank,
+    });
+  } catch (error) {
+    // Continuing it would only end here again.
+    await store.dropStaging(name);
+    throw error;
+  }
+  if (signal.aborted) throw signal.reason;
+  const id = versionId(source.location, identity);
+  const before = await store.find(name, id);
+  const record: VersionRecord = {
+    location: source.location,
+    identity,
+    files: await listTree(folder),
+  };
+  if (before !== undefined) await store.point(name, id);
+  const version = before ?? (await store.publish(name, id, folder, record));
+  await store.dropStaging(name);
+  return version;
+}
+
+async function checkSpace(store: VersionStore, files: readonly RemoteFile[]): Promise<void> {
+  const needed = files.reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0);
+  if (needed > ARTIFACT_BYTES_MAX) {
+    throw new ArtifactError(
+      "InvalidArtifact",
+      `The artifact is larger than ${ARTIFACT_BYTES_MAX} bytes: is it a whole model instead of an adapter?`,
+    );
+  }
+  if (needed + FREE_BYTES_MIN > (await store.freeBytes())) throw noSpace(store.root);
+}
+
+/** Fetches all files of a listing into `folder`; returns their hashes in the listing's order. */
+async function fetchFiles(
+  context: Context,
+  source: ArtifactSource,
+  files: readonly RemoteFile[],
+  folder: string,
+  request: DeliveryRequest,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const positions = files.map(() => 0);
+  const isKnown = files.every((file) => file.sizeBytes !== undefined);
+  const bytesTotal = isKnown
+    ? files.reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0)
+    : undefined;
+  // One file that fails makes the others useless: they stop, and have stopped when we return.
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const results = await Promise.allSettled(
+    files.map(async (file, index) => {
+      const path = join(folder, file.path);
+      await mkdir(join(path, ".."), { recursive: true });
+      const onPosition = (bytes: number) => {
+        positions[index] = bytes;
+        const bytesDone = positions.reduce((sum, n) => sum + n, 0);
+        if (bytesDone > ARTIFACT_BYTES_MAX) failed.abort(tooLarge());
+        request.onProgress?.({ bytesDone, bytesTotal });
+      };
+      try {
+        return await context.slots.run(
+          () =>
+            downloadFile({
+              source,
+              file,
+              path,
+              bytesMax: ARTIFACT_BYTES_MAX,
+              clock: context.clock,
+              onPosition,
+              signal: either,
+            }),
+          either,
+        );
+      } catch (error) {
+        failed.abort(error);
+        throw error;
+      }
+    }),
+  );
+  if (signal.aborted) throw signal.reason;
+  if (failed.signal.aborted) throw failed.signal.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<string>).value);
+}
+
+const tooLarge = () =>
+  new ArtifactError("InvalidArtifact", `The artifact is larger than ${ARTIFACT_BYTES_MAX} bytes`);
+
+/** Unpacks the staged archive; returns the folder in it that is the adapter. */
+async function unpack(staged: string, listing: Listing, signal: AbortSignal): Promise<string> {
+  const archive = join(staged, listing.files[0]?.path ?? "");
+  const into = join(staged, UNPACKED);
+  await rm(into, { recursive: true, force: true });
+  await mkdir(into);
+  const limits = { unpackedBytesMax: ARTIFACT_BYTES_MAX, membersMax: MEMBERS_MAX };
+  try {
+    await unpackArchive(archive, into, limits, signal);
+    const folder = await adapterFolder(into);
+    await rm(archive);
+    return folder;
+  } catch (error) {
+    if (!signal.aborted) await rm(staged, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** People pack a folder or what is in it. */
+const SEARCH_DEPTH_MAX = 3;
+
+async function adapterFolder(top: string): Promise<string> {
+  let level = [top];
+  for (let depth = 0; depth <= SEARCH_DEPTH_MAX; depth++) {
+    const below: string[] = [];
+    const found: string[] = [];
+    for (const folder of level) {
+      const entries = await readdir(folder, { withFileTypes: true });
+      if (entries.some((entry) => entry.isFile() && entry.name === ADAPTER_CONFIG)) {
+        found.push(folder);
+      }
+      below.push(...entries.filter((e) => e.isDirectory()).map((e) => join(folder, e.name)));
+    }
+    if (found.length > 1) {
+      throw new ArtifactError(
+        "InvalidArtifact",
+        `The archive holds ${found.length} adapters: pack one adapter's folder alone`,
+      );
+    }
+    if (found[0] !== undefined) return found[0];
+    level = below;
+  }
+  return top;
+}
+
+async function listTree(folder: string, prefix = ""): Promise<VersionRecord["files"]> {
+  const files: { path: string; sizeBytes: number }[] = [];
+  for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
+    const path = join(prefix, entry.name);
+    if (entry.isDirectory()) files.push(...(await listTree(folder, path)));
+    else files.push({ path, sizeBytes: (await stat(join(folder, path))).size });
+  }
+  return files;
+}

@@ -1,0 +1,169 @@
+import { isAdapterFile } from "./adapter-files.ts";
+import { isForbiddenAddress } from "./address-guard.ts";
+import { ArtifactError, httpStatusError } from "./errors.ts";
+import type { HttpResponse } from "./http-client.ts";
+import { discard, fileBytes, rangeHeaders } from "./http-range.ts";
+import type { ArtifactSource, Listing, SourceContext } from "./source.ts";
+
+const ADVICE = "the key huggingface_token of the Secret, or HF_TOKEN";
+/** A branch or a tag moves; a full commit hash names one content for ever. */
+const COMMIT = /^[0-9a-f]{40}$/;
+/** More files than any adapter's repository has. */
+const LISTED_FILES_MAX = 10_000;
+
+/**
+ * huggingface://org/repo[@revision]. The official client resolves and lists; the bytes come by ranged
+ * requests of our own, because its blobs neither resume nor tell one error from another.
+ */
+export function huggingFaceSource(
+  repo: string,
+  revision: string | undefined,
+  context: SourceContext,
+): ArtifactSource {
+  const endpoint = context.settings.huggingFaceEndpoint.replace(/\/+$/, "");
+  const token = tokenOf(context);
+  const what = `huggingface://${repo}${revision === undefined ? "" : `@${revision}`}`;
+
+  async function send(
+    url: URL,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
+    const response = await context.http.send(url, {
+      headers,
+      originHeaders: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      // The endpoint is the operator's word. Where it is itself on this machine, so is its file server;
+      // a hub on the Internet has no business redirecting to our loopback.
+      allowPrivate: context.settings.allowPrivateAddresses || isLocal(endpoint),
+      signal,
+    });
+    if (response.status < 400) return response;
+    discard(response);
+    throw hubError(response, what, token !== undefined);
+  }
+
+  /** The client's fetch: our own transport, which knows redirects, limits and errors. */
+  const fetchOver = (signal: AbortSignal): typeof fetch => {
+    return async (input) => {
+      const url = new URL(input instanceof Request ? input.url : input);
+      const response = await send(url, { accept: "application/json" }, signal);
+      const chunks: Buffer[] = [];
+      for await (const chunk of response.body) chunks.push(chunk as Buffer);
+      const { status, headers } = response;
+      const link = headers["link"];
+      return new Response(Buffer.concat(chunks), {
+        status,
+        headers: {
+          "content-type": headers["content-type"] ?? "application/json",
+          ...(typeof link === "string" ? { link } : {}),
+        },
+      });
+    };
+  };
+
+  async function list(signal: AbortSignal): Promise<Listing> {
+    const hub = await import("@huggingface/hub");
+    const common = { hubUrl: endpoint, fetch: fetchOver(signal) };
+    const commit =
+      pinned ??
+      (await readable(what, () =>
+        hub.modelInfo({
+          ...common,
+          name: repo,
+          revision: revision ?? "main",
+          additionalFields: ["sha"],
+        }),
+      ).then((info) => info.sha));
+    if (typeof commit !== "string" || !/^\w[\w.-]{0,127}$/.test(commit)) {
+      throw new ArtifactError("Unreachable", `${what}: the hub at ${endpoint} tells no commit`);
+    }
+    const files = await readable(what, async () => {
+      const found: Listing["files"][number][] = [];
+      let seen = 0;
+      for await (const entry of hub.listFiles({ ...common, repo, revision: commit })) {
+        if (++seen > LISTED_FILES_MAX) break;
+        if (entry.type !== "file" || !isAdapterFile(entry.path, context.settings.allowPickle)) {
+          continue;
+        }
+        const oid = entry.lfs?.oid.replace(/^sha256:/, "");
+        found.push({
+          path: entry.path,
+          sizeBytes: entry.lfs?.size ?? entry.size,
+          sha256: oid !== undefined && /^[0-9a-f]{64}$/.test(oid) ? oid : undefined,
+          // The commit is part of the URL, so the same URL always means the same bytes.
+          validator: commit,
+        });
+      }
+      return found;
+    });
+    return { identity: commit, files, archive: false };
+  }
+
+  const pinned = revision !== undefined && COMMIT.test(revision) ? revision : undefined;
+  return {
+    location: `huggingface://${repo}`,
+    pinned,
+    list,
+    read: async (file, fromByte, signal) => {
+      const url = new URL(`${endpoint}/${repo}/resolve/${file.validator}/${file.path}`);
+      const { range } = rangeHeaders(fromByte, file.validator);
+      const response = await send(url, range === undefined ? {} : { range }, signal);
+      const bytes = fileBytes(response, { ...file, validator: undefined }, fromByte);
+      const linked = /^"?([0-9a-f]{64})"?$/.exec(String(response.firstHeaders["x-linked-etag"]));
+      return { ...bytes, sha256: linked?.[1] };
+    },
+  };
+}
+
+function tokenOf({ credentials, settings }: SourceContext): string | undefined {
+  const token = credentials["huggingface_token"]?.trim() || settings.huggingFaceToken?.trim();
+  if (token === undefined || token === "") return undefined;
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new ArtifactError(
+    "InvalidCredentials",
+    `Invalid credentials: the Hugging Face token has characters that no token has; check ${ADVICE}`,
+  );
+}
+
+/** Anything that the client throws at an answer it cannot read is the hub's fault, not ours. */
+async function readable<T>(what: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (error instanceof ArtifactError || !(error instanceof SyntaxError)) throw error;
+    throw new ArtifactError("Unreachable", `${what}: the hub's answer is not JSON`, {
+      cause: error,
+    });
+  }
+}
+
+/** The hub tells in a header of its own what a status means. */
+function hubError(response: HttpResponse, what: string, sent: boolean): ArtifactError {
+  const { status, headers, firstHeaders } = response;
+  const reason = headers["x-error-code"] ?? firstHeaders["x-error-code"];
+  if (reason === "GatedRepo") {
+    return new ArtifactError(
+      "AccessDenied",
+      `Access denied to ${what}: the repository is gated; ask for access on its page and check ${ADVICE}`,
+    );
+  }
+  if (reason === "RevisionNotFound" || reason === "EntryNotFound") {
+    return new ArtifactError(
+      "NotFound",
+      `Not found: ${what}; the repository has no such ${reason === "EntryNotFound" ? "file" : "revision"}`,
+    );
+  }
+  // The hub hides private repositories from strangers: for them "unknown" and "private" are one answer.
+  if (reason === "RepoNotFound" && !(status === 401 && sent)) {
+    return new ArtifactError(
+      "NotFound",
+      `Not found: ${what}; check the name, and for a private repository ${ADVICE}`,
+    );
+  }
+  return httpStatusError(status, what, { sent, advice: ADVICE });
+}
+
+function isLocal(endpoint: string): boolean {
+  const host = new URL(endpoint).hostname.replace(/^\[|\]$/g, "");
+  return host === "localhost" || isForbiddenAddress(host);
+}
