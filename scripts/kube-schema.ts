@@ -65,11 +65,15 @@ const KEPT = new Set([
   "x-kubernetes-patch-strategy",
   "x-kubernetes-patch-merge-key",
 ]);
+/** Marks a field that is there even when nothing is in it, because Go cannot leave it out. */
+const STRUCT = "x-always-present";
 const REF_PREFIX = "#/components/schemas/";
 
 type Schema = Record<string, unknown>;
 const isSchema = (value: unknown): value is Schema =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+const isEmptyObject = (value: unknown) => isSchema(value) && Object.keys(value).length === 0;
 
 function compact(schema: Schema, refs: Set<string>): Schema {
   const result: Schema = {};
@@ -87,6 +91,7 @@ function compact(schema: Schema, refs: Set<string>): Schema {
     } else if (isSchema(value)) result[key] = compact(value, refs);
     else result[key] = value;
   }
+  if (ref !== undefined && isEmptyObject(schema["default"])) result[STRUCT] = true;
   // Go's zero values say nothing; "TCP" completes the keys of lists that server-side apply merges.
   const fallback = schema["default"];
   if (["string", "number"].includes(typeof fallback) && fallback !== "" && fallback !== 0) {
