@@ -86,17 +86,22 @@ function compact(schema: Schema, refs: Set<string>): Schema {
     if (!KEPT.has(key)) continue;
     if (key === "properties" && isSchema(value)) {
       result[key] = Object.fromEntries(
-        Object.entries(value).map(([name, field]) => [name, compact(field as Schema, refs)]),
+        Object.entries(value).map(([name, field]) => [name, compactField(field as Schema, refs)]),
       );
     } else if (isSchema(value)) result[key] = compact(value, refs);
     else result[key] = value;
   }
-  if (ref !== undefined && isEmptyObject(schema["default"])) result[STRUCT] = true;
   // Go's zero values say nothing; "TCP" completes the keys of lists that server-side apply merges.
   const fallback = schema["default"];
   if (["string", "number"].includes(typeof fallback) && fallback !== "" && fallback !== 0) {
     result["default"] = fallback;
   }
+  return result;
+}
+
+function compactField(field: Schema, refs: Set<string>): Schema {
+  const result = compact(field, refs);
+  if ("$ref" in result && isEmptyObject(field["default"])) result[STRUCT] = true;
   return result;
 }
 
