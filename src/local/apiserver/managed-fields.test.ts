@@ -160,6 +160,8 @@ test("times tell when a manager last changed something", () => {
   assert.deepEqual(timesOf(first), [["a", NOW]]);
   const later = { now: "2026-01-02T04:00:00Z" };
   assert.deepEqual(apply(first, "a", { str: "ab" }, later), first);
+  const { apiVersion: _, kind: __, ...stored } = first;
+  assert.deepEqual(timesOf(apply(stored, "a", { str: "ab" }, later)), [["a", NOW]]);
   // Who applies what is there already becomes an owner, but has changed nothing.
   const shared = apply(first, "b", { str: "ab" }, later);
   assert.deepEqual(timesOf(shared), [

@@ -180,7 +180,9 @@ function applyOnce(
   force: boolean,
 ): { object: JsonObject } | { conflicts: Conflict[] } {
   const { live, apiVersion, now, subresource } = request;
-  const base = live === undefined ? {} : withoutManagedFields(live);
+  // An object may be stored without saying what it is; that alone is no change.
+  const { kind = "" } = request.applied;
+  const base = live === undefined ? {} : { apiVersion, kind, ...withoutManagedFields(live) };
   let managers = decodeManagers(live);
   if (managers.size === 0 && live !== undefined) {
     const first = { ...request, manager: BEFORE_FIRST_APPLY };
@@ -336,7 +338,7 @@ function emptyObject({ schema, apiVersion }: Operation): JsonObject {
 
 function zeroOf(schema: JsonObject): JsonObject {
   const required = new Set(stringsAt(schema, "required"));
-  const entries = propertySchemas(schema).flatMap(([name, field]): [string, Json][] => {
+  const entries = [...propertySchemas(schema)].flatMap(([name, field]): [string, Json][] => {
     if (field["x-always-present"] === true) return [[name, zeroOf(field)]];
     return required.has(name) ? [[name, null]] : [];
   });

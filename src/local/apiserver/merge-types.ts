@@ -18,11 +18,16 @@ export type Shape = "leaf" | "map" | "list";
 
 const DEDUCED: MergeType = { kind: "deduced" };
 const UNTYPED: MergeType = { kind: "untyped" };
+const rootTypes = new WeakMap<JsonObject, MergeType>();
 const PRESERVE = "x-kubernetes-preserve-unknown-fields";
 
 /** The type of a whole object; its metadata is always known, whatever the schema says. */
 export function rootType(schema: JsonObject): MergeType {
-  return typeOf({ ...schema, "x-kubernetes-embedded-resource": true }, false);
+  const known = rootTypes.get(schema);
+  if (known !== undefined) return known;
+  const type = typeOf({ ...schema, "x-kubernetes-embedded-resource": true }, false);
+  rootTypes.set(schema, type);
+  return type;
 }
 
 /** A schema passes the licence to hold unknown fields on to those below it. */
@@ -37,7 +42,7 @@ export function fieldType(type: MergeType, name: string): MergeType | undefined 
   if (name === "metadata" && schema["x-kubernetes-embedded-resource"] === true) {
     return typeOf(objectMetaSchema(), false);
   }
-  const properties = new Map(propertySchemas(schema));
+  const properties = propertySchemas(schema);
   const declared = properties.get(name);
   if (declared !== undefined) return typeOf(declared, isPreserving);
   if (isDeclared(type, name)) return UNTYPED;
@@ -54,8 +59,7 @@ export function isDeclared(type: MergeType, name: string): boolean {
   if (schema["x-kubernetes-embedded-resource"] === true) {
     if (name === "apiVersion" || name === "kind" || name === "metadata") return true;
   }
-  const { properties } = schema;
-  return isObject(properties) && Object.hasOwn(properties, name);
+  return propertySchemas(schema).has(name);
 }
 
 /** The type of a list's items. */
