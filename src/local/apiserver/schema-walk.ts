@@ -8,10 +8,7 @@ function subschema(schema: JsonObject | undefined, key: string): JsonObject | un
 
 /** The schema of field `name` of an object: a declared property, or what any further key must be. */
 export function fieldSchema(schema: JsonObject | undefined, name: string): JsonObject | undefined {
-  const properties = subschema(schema, "properties");
-  const declared =
-    properties !== undefined && Object.hasOwn(properties, name) ? properties[name] : undefined;
-  return isObject(declared) ? declared : subschema(schema, "additionalProperties");
+  return propertySchemas(schema).get(name) ?? subschema(schema, "additionalProperties");
 }
 
 /** The schema of a list's items. */
@@ -19,8 +16,18 @@ export function itemSchema(schema: JsonObject | undefined): JsonObject | undefin
   return subschema(schema, "items");
 }
 
-/** The schema's declared properties, by name. */
-export function propertySchemas(schema: JsonObject | undefined): [string, JsonObject][] {
+const propertiesBySchema = new WeakMap<JsonObject, ReadonlyMap<string, JsonObject>>();
+const NONE: ReadonlyMap<string, JsonObject> = new Map();
+
+/** The schema's declared properties, by name; remembered, since schemas never change. */
+export function propertySchemas(schema: JsonObject | undefined): ReadonlyMap<string, JsonObject> {
+  if (schema === undefined) return NONE;
+  const known = propertiesBySchema.get(schema);
+  if (known !== undefined) return known;
   const entries = Object.entries(subschema(schema, "properties") ?? {});
-  return entries.filter((entry): entry is [string, JsonObject] => isObject(entry[1]));
+  const properties = new Map(
+    entries.filter((entry): entry is [string, JsonObject] => isObject(entry[1])),
+  );
+  propertiesBySchema.set(schema, properties);
+  return properties;
 }
