@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -89,6 +90,13 @@ class Machine {
 
   ready(name: string): Promise<Pod> {
     return this.until(name, "is ready", (pod) => conditionOf(pod, "Ready") === "True");
+  }
+
+  /** Waits until a `serving` container has come so far that it takes SIGTERM. */
+  async up(name: string): Promise<Pod> {
+    const pod = await this.ready(name);
+    await eventually(`${name} is up`, async () => (await this.logOf(pod)).endsWith("up\n"));
+    return pod;
   }
 
   get processes(): number {
@@ -242,7 +250,7 @@ describe("kubelet", () => {
   it("stops all processes when it goes down and starts them again, without counting a crash", async () => {
     const here = await machine();
     await here.run("web", serving(3));
-    const { status } = await here.ready("web");
+    const { status } = await here.up("web");
     await here.stop();
     assert.equal(here.processes, 0);
     const down = await here.pod("web");
@@ -358,6 +366,7 @@ describe("kubelet", () => {
     writeFileSync(lock, parent);
     await assert.rejects(here.start(), /is in use by another Loradock \(process \d+\): stop it/);
     writeFileSync(lock, `${process.ppid} another start time`);
+    await here.stop();
     await here.start();
   });
 });
@@ -414,14 +423,15 @@ describe("kubelet's server", () => {
   it("ends a command whose client has gone", async () => {
     const here = await machine();
     await here.run("web", serving());
-    await here.ready("web");
-    const url = `ws://127.0.0.1:${here.kubelet?.port}/exec/default/web/main?command=sleep&command=90&stdout=1`;
-    const before = here.processes;
+    await here.up("web");
+    const command = "command=sh&command=-c&command=echo+up%3B+sleep+90";
+    const url = `ws://127.0.0.1:${here.kubelet?.port}/exec/default/web/main?${command}&stdout=1`;
     const headers = { authorization: `Bearer ${TOKEN}` };
     const socket = new WebSocket(url, ["v5.channel.k8s.io"], { headers });
-    await eventually("it runs", () => here.processes > before);
+    await once(socket, "message");
+    await eventually("the container and the command run", () => here.processes === 5);
     socket.terminate();
-    await eventually("it has ended", () => here.processes === before);
+    await eventually("the command has ended", () => here.processes === 3);
   });
 
   it("follows a log to the container's end and answers mistakes clearly", async () => {
