@@ -11,7 +11,8 @@ import {
   required,
 } from "./field-error.ts";
 import { goRegExp } from "./go-regexp.ts";
-import { propertySchemas, stringsAt } from "./schema-walk.ts";
+import { stringsAt } from "./json-access.ts";
+import { propertySchemas } from "./schema-walk.ts";
 import { applyDefaults, prune, validate } from "./structural.ts";
 
 const TYPES = ["array", "boolean", "integer", "number", "object", "string"];

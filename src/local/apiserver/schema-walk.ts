@@ -1,4 +1,4 @@
-import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { isObject, type JsonObject } from "#base/json.ts";
 
 /** The member of a schema that is itself a schema; undefined when it is absent or a boolean. */
 function subschema(schema: JsonObject | undefined, key: string): JsonObject | undefined {
@@ -23,10 +23,4 @@ export function itemSchema(schema: JsonObject | undefined): JsonObject | undefin
 export function propertySchemas(schema: JsonObject | undefined): [string, JsonObject][] {
   const entries = Object.entries(subschema(schema, "properties") ?? {});
   return entries.filter((entry): entry is [string, JsonObject] => isObject(entry[1]));
-}
-
-/** The strings in a schema member such as `required` or `x-kubernetes-list-map-keys`. */
-export function stringsAt(schema: JsonObject | undefined, key: string): string[] {
-  const value: Json | undefined = schema?.[key];
-  return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 }
