@@ -104,10 +104,13 @@ export async function runNode(options: NodeOptions, signal: AbortSignal): Promis
     try {
       await runWorkloads(workloads, signal);
     } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      await kubelet.stop();
+      if (!signal.aborted) {
+        // Our own failure is no reason to stop pods: the next start takes them over.
+        await kubelet.abandon();
+        throw error;
+      }
     }
+    await kubelet.stop();
   } finally {
     caches.abort();
     await Promise.all([podEvents.done, workloadEvents.done]);

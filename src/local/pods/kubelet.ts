@@ -81,6 +81,8 @@ const BINDINGS: Resource<Binding> = {
   kind: "Binding",
   namespaced: true,
 };
+/** The longest pause after failures: the API server is on this machine and soon back. */
+const SCHEDULE_RETRY_MAX_MS = 5_000;
 const HOST_ADDRESS = "127.0.0.1";
 
 /**
@@ -124,7 +126,7 @@ class LocalKubelet {
     const { stateDir, pool, engine, clock } = options;
     this.#options = options;
     this.#addresses = new PodAddresses(pool, stateDir);
-    this.#queue = new WorkQueue({ clock });
+    this.#queue = new WorkQueue({ clock, backoffMaxMs: SCHEDULE_RETRY_MAX_MS });
     const programs = writePrograms({
       stateDir,
       entries: options.entries,

@@ -29,6 +29,8 @@ export interface WorkloadDeps {
 
 /** Objects that one controller works on at a time. */
 const WORKERS = 2;
+/** The longest pause after failures: the API server is on this machine and soon back. */
+const BACKOFF_MAX_MS = 5_000;
 
 /**
  * Runs one level-triggered controller until `signal` is aborted: `watch` subscribes it to what
@@ -45,7 +47,7 @@ export async function runController(
   },
   signal: AbortSignal,
 ): Promise<void> {
-  const queue = new WorkQueue({ clock: deps.clock });
+  const queue = new WorkQueue({ clock: deps.clock, backoffMaxMs: BACKOFF_MAX_MS });
   const subscriptions = controller.watch((key) => queue.add(key));
   await queue.run(
     controller.workers ?? WORKERS,

@@ -60,6 +60,10 @@ export class TcpForward {
       if (target === undefined || client.destroyed) break;
       const upstream = await dial(target);
       if (upstream === undefined) continue;
+      if (client.destroyed) {
+        upstream.destroy();
+        return;
+      }
       this.#keep(upstream);
       join(client, upstream);
       return;
