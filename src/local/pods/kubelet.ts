@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import type { ConfigMap, KubeObject, Pod, Secret } from "#api/kubernetes.ts";
 import type { Clock } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
+import { describeError } from "#base/network-error.ts";
 import { isConflict, isNotFound, type KubeClient, type Resource } from "#kube/client.ts";
 import type { EventRecorder } from "#kube/events.ts";
 import type { Informer } from "#kube/informer.ts";
@@ -182,7 +183,8 @@ class LocalKubelet {
       this.#queue.run(
         1,
         (key) => this.#schedule(key),
-        (key, error) => log.warn("Pod was not scheduled", { pod: key, error: messageOf(error) }),
+        (key, error) =>
+          log.warn("Pod was not scheduled", { pod: key, error: describeError(error) }),
         signal,
       ),
     ];
@@ -293,7 +295,7 @@ class LocalKubelet {
       if (current?.metadata.uid === uid) this.#finished.add(uid);
     };
     worker.done.then(forget, (error: unknown) => {
-      this.#options.log.error("Pod worker failed", { pod: name, error: messageOf(error) });
+      this.#options.log.error("Pod worker failed", { pod: name, error: describeError(error) });
       forget();
     });
   }

@@ -1,7 +1,7 @@
 import { arch, availableParallelism, platform, release, totalmem } from "node:os";
 import type { KubeObject, Lease } from "#api/kubernetes.ts";
 import { type Clock, toMicroTimestamp, toTimestamp } from "#base/clock.ts";
-import { messageOf } from "#base/errors.ts";
+import { describeError } from "#base/network-error.ts";
 import { isConflict, isNotFound, type KubeClient, LEASES, NODES } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
 
@@ -113,7 +113,7 @@ export async function keepNodeLease(
       }
     } catch (error) {
       if (signal.aborted) return;
-      log.debug("The node's lease was not renewed", { error: messageOf(error) });
+      log.debug("The node's lease was not renewed", { error: describeError(error) });
     }
     try {
       await clock.sleep(HEARTBEAT_MS, signal);

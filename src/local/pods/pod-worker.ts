@@ -5,6 +5,7 @@ import { exponentialMs } from "#base/backoff.ts";
 import type { Clock } from "#base/clock.ts";
 import { messageOf, UserError } from "#base/errors.ts";
 import { jsonEqual } from "#base/json.ts";
+import { describeError } from "#base/network-error.ts";
 import { isConflict, isNotFound, type KubeClient, PODS } from "#kube/client.ts";
 import type { EventRecorder, EventType } from "#kube/events.ts";
 import type { StoreReader } from "#kube/store.ts";
@@ -152,7 +153,7 @@ export class PodWorker {
         wakeAtMs = this.#deps.clock.now() + pauseMs;
         this.#deps.log.warn("Pod could not be brought up to date, will retry", {
           pod: `${this.#record.namespace}/${this.#record.name}`,
-          error: messageOf(error),
+          error: describeError(error),
         });
       }
       await this.#sleepUntil(wakeAtMs);
@@ -340,7 +341,9 @@ export class PodWorker {
     const giveUp = new AbortController();
     const cancel = this.#deps.clock.after(LAST_STATUS_MS, () => giveUp.abort());
     await this.#publish(status, giveUp.signal).catch((error: unknown) => {
-      this.#deps.log.info("The last status of a pod was not written", { error: messageOf(error) });
+      this.#deps.log.info("The last status of a pod was not written", {
+        error: describeError(error),
+      });
     });
     cancel();
   }

@@ -7,7 +7,7 @@ import type {
   Service,
 } from "#api/kubernetes.ts";
 import type { Clock } from "#base/clock.ts";
-import { messageOf } from "#base/errors.ts";
+import { describeError } from "#base/network-error.ts";
 import type { KubeClient } from "#kube/client.ts";
 import type { EventRecorder } from "#kube/events.ts";
 import type { Informer } from "#kube/informer.ts";
@@ -56,7 +56,7 @@ export async function runController(
       deps.log.warn("Will try again", {
         controller: controller.name,
         key,
-        error: messageOf(error),
+        error: describeError(error),
       }),
     signal,
   );
