@@ -3,7 +3,7 @@
  * key dirty, and every look may start from nothing.
  */
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
-import type { ModelAdapter, Phase, SchedulerName } from "#api/model-adapter.ts";
+import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 import { CONTROLLER_NAME, RUNTIME_CONTAINER, SYSTEM_NAMESPACE } from "#api/names.ts";
 import type { Clock } from "#base/clock.ts";
 import { describeError } from "#base/network-error.ts";
@@ -394,14 +394,7 @@ class Controller {
 
   #gauges(): ControllerGauges {
     return {
-      phases: () => {
-        const phases = new Map<Phase | "", number>();
-        for (const { status } of this.#adapters.list()) {
-          const phase = status?.phase ?? "";
-          phases.set(phase, (phases.get(phase) ?? 0) + 1);
-        }
-        return phases;
-      },
+      adapters: () => this.#adapters.list(),
       queueLength: () => this.#queue.length,
       inventoryAgeS: () => (this.#inventory.oldestAnswerMs() ?? 0) / 1000,
     };

@@ -32,6 +32,7 @@ interface Order {
   readonly pod: Pod;
   readonly kind: "load" | "unload";
   readonly work: Work;
+  readonly startedMs: number;
 }
 
 export interface EngineWorkDeps {
@@ -72,7 +73,8 @@ export class EngineWork {
     work.abort = abort;
     work.busy = kind === "load" ? "loading" : "unloading";
     work.loadingVersion = kind === "load" ? versionOf(adapter.spec) : undefined;
-    const order: Order = { adapter, pod, kind, work };
+    const startedMs = this.#deps.clock.now();
+    const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
       .then(() => this.#withSlots(pod, signal, () => this.#operate(order, signal)))
       .catch((error: unknown) => this.#failed(order, error))
@@ -108,7 +110,8 @@ export class EngineWork {
     }
   }
 
-  async #operate({ adapter, pod, kind, work }: Order, signal: AbortSignal): Promise<void> {
+  async #operate(order: Order, signal: AbortSignal): Promise<void> {
+    const { adapter, pod, kind, work } = order;
     const { clock, log, metrics, enableRuntimeSidecar } = this.#deps;
     const place = adapterPlace(adapter, pod, enableRuntimeSidecar);
     if (place === undefined) {
@@ -116,11 +119,9 @@ export class EngineWork {
     }
     const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
     const target = { url: place.url, apiKey };
-    const startedMs = clock.now();
     if (kind === "load") {
       await this.#load(adapter, place, target, work, signal);
       work.loadFailure = undefined;
-      metrics.loaded((clock.now() - startedMs) / 1000);
       const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
       log.info("Successfully loaded adapter on pod", about);
     } else {
@@ -129,6 +130,7 @@ export class EngineWork {
       work.loadedAs = undefined;
       work.wasCurrent = false;
     }
+    metrics.operated(kind, "success", (clock.now() - order.startedMs) / 1000);
   }
 
   async #load(
@@ -182,16 +184,18 @@ export class EngineWork {
     this.#deps.inventory.note(place, name, undefined);
   }
 
-  #failed({ adapter, pod, kind, work }: Order, error: unknown): void {
+  #failed({ adapter, pod, kind, work, startedMs }: Order, error: unknown): void {
     if (this.#signal.aborted) return;
     const { clock, log, memory, metrics } = this.#deps;
     const atMs = clock.now();
     // The engine may have it, or come to it: whoever broke off, or lost the answer, cannot know.
     if (kind === "load" && isUncertain(error)) work.lateLoadUntilMs = atMs + LATE_LOAD_MS;
     if (isAbort(error)) return;
+    const seconds = (atMs - startedMs) / 1000;
     const message = describeError(error);
     const about = { pod: pod.metadata.name, error: message, ModelAdapter: keyOf(adapter) };
     if (kind === "unload") {
+      metrics.operated(kind, "retriable", seconds);
       work.unloadFailure = failureAfter(work.unloadFailure, { atMs, retriable: true, message });
       log.info("Error unloading adapter, will retry", about);
       return;
@@ -201,7 +205,7 @@ export class EngineWork {
     const failure = failureAfter(before, { atMs, retriable, message });
     work.loadFailure = failure;
     work.failedGeneration = adapter.metadata.generation;
-    metrics.failed(retriable);
+    metrics.operated(kind, retriable ? "retriable" : "final", seconds);
     if (!retriable) log.info("Non-retriable error loading adapter", about);
     else if (!isGivenUp(failure)) {
       const retry = `${failure.retries + 1} of ${RETRIES_MAX} follows`;

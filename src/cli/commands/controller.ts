@@ -1,11 +1,13 @@
 import { hostname } from "node:os";
 import type { SchedulerName } from "#api/model-adapter.ts";
 import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
-import { CONTROLLER_DEFAULTS, runController } from "#controller/controller.ts";
+import { MANAGER_DEFAULTS, type ManagerOptions, runManager } from "#controller/manager.ts";
+import { runtimeEngine } from "#engine/runtime.ts";
+import { sglangEngine } from "#engine/sglang.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { loadKubeConfig } from "#kube/config.ts";
-import { LeaderElector } from "#kube/lease.ts";
 import { createKubeClient } from "#kube/rest.ts";
+import { parseListenAddress } from "#serve/address.ts";
 import { createLog } from "#telemetry/log.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger } from "../parse.ts";
@@ -19,6 +21,9 @@ interface ControllerFlags {
   leaderElectionRenewDeadline: number;
   modelAdapterSchedulerPolicy: SchedulerName;
   pollInterval: number;
+  enableRuntimeSidecar: boolean;
+  healthProbeBindAddress: string;
+  metricsBindAddress: string;
   kubeApiQps: number;
   kubeApiBurst: number;
   logFormat: "text" | "json";
@@ -63,14 +68,30 @@ export const controllerCommand: Command = {
     {
       flags: "--model-adapter-scheduler-policy <name>",
       description: "what schedulerName default means: default or least-adapters",
-      default: CONTROLLER_DEFAULTS.schedulerPolicy,
+      default: MANAGER_DEFAULTS.schedulerPolicy,
       parse: parseChoice("--model-adapter-scheduler-policy", ["default", "least-adapters"]),
+    },
+    {
+      flags: "--enable-runtime-sidecar [boolean]",
+      description: "load adapters through the runtime sidecar on pods that have one",
+      default: "false",
+      parse: parseBoolean("--enable-runtime-sidecar"),
     },
     {
       flags: "--poll-interval <duration>",
       description: "pause between two lists of an engine's adapters",
       default: "2s",
       parse: parseDurationMs("--poll-interval"),
+    },
+    {
+      flags: "--health-probe-bind-address <address>",
+      description: "where /healthz and /readyz answer; 0 turns them off",
+      default: ":8081",
+    },
+    {
+      flags: "--metrics-bind-address <address>",
+      description: "where /metrics answers; 0 turns it off",
+      default: ":8080",
     },
     {
       flags: "--kube-api-qps <number>",
@@ -107,28 +128,29 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   const rateLimit = { qps: flags.kubeApiQps, burst: flags.kubeApiBurst };
   const client = createKubeClient({ config, clock, userAgent: CONTROLLER_NAME, rateLimit });
   const random = Math.random;
-  const options = {
-    ...CONTROLLER_DEFAULTS,
+  const engines = { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() };
+  const address = (flag: string, text: string) =>
+    parseListenAddress(flag, text, env["LORADOCK_BIND_ADDRESS"]);
+  const options: ManagerOptions = {
     pollMs: flags.pollInterval,
     schedulerPolicy: flags.modelAdapterSchedulerPolicy,
+    enableRuntimeSidecar: flags.enableRuntimeSidecar,
+    namespace: flags.leaderElectionNamespace,
+    probeAddress: address("--health-probe-bind-address", flags.healthProbeBindAddress),
+    metricsAddress: address("--metrics-bind-address", flags.metricsBindAddress),
+    leaderElection: flags.leaderElect
+      ? {
+          namespace: flags.leaderElectionNamespace,
+          name: flags.leaderElectionId,
+          identity: `${env["POD_NAME"] ?? hostname()}_${crypto.randomUUID()}`,
+          leaseDurationMs: flags.leaderElectionLeaseDuration,
+          renewDeadlineMs: flags.leaderElectionRenewDeadline,
+        }
+      : undefined,
   };
-  const lead = (leading: AbortSignal) =>
-    runController({ client, engine: vllmEngine(), clock, log, random }, options, leading);
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
-    if (!flags.leaderElect) return await lead(signal);
-    const identity = `${env["POD_NAME"] ?? hostname()}_${crypto.randomUUID()}`;
-    const elector = new LeaderElector(
-      { client, clock, log, random },
-      {
-        namespace: flags.leaderElectionNamespace,
-        name: flags.leaderElectionId,
-        identity,
-        leaseDurationMs: flags.leaderElectionLeaseDuration,
-        renewDeadlineMs: flags.leaderElectionRenewDeadline,
-      },
-    );
-    await elector.run(lead, signal);
+    await runManager({ client, engines, clock, log, random }, options, signal);
   } finally {
     await client.close();
     log.info("Stopped");

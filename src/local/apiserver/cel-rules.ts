@@ -61,7 +61,7 @@ export function hasCelRules(schema: JsonObject): boolean {
   const known = hasRulesBySchema.get(schema);
   if (known !== undefined) return known;
   const below = [
-    ...propertySchemas(schema).map(([, property]) => property),
+    ...propertySchemas(schema).values(),
     itemSchema(schema),
     isObject(schema["additionalProperties"]) ? schema["additionalProperties"] : undefined,
   ];
@@ -92,7 +92,7 @@ export function validateCel(
     }
   }
   if (isObject(value)) {
-    const declared = new Map(propertySchemas(schema));
+    const declared = propertySchemas(schema);
     for (const [name, item] of Object.entries(value)) {
       const field = fieldSchema(schema, name);
       if (field === undefined) continue;

@@ -1,9 +1,9 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { validateRootSchema } from "./crd-schema-rules.ts";
 import { child, type FieldError, index, invalid, notSupported, required } from "./field-error.ts";
+import { objectAt, objectsAt, stringAt, stringsAt } from "./json-access.ts";
 import type { Kind, PrinterColumn } from "./kind.ts";
 import { dns1035Label, subdomain } from "./name-rules.ts";
-import { stringsAt } from "./schema-walk.ts";
 
 const COLUMN_TYPES = ["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS = [
@@ -21,19 +21,6 @@ const DEFAULT_COLUMNS: readonly PrinterColumn[] = [
   { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" },
 ];
 
-const objectAt = (value: JsonObject | undefined, name: string): JsonObject => {
-  const member = value?.[name];
-  return isObject(member) ? member : {};
-};
-const textAt = (value: JsonObject, name: string): string => {
-  const member = value[name];
-  return typeof member === "string" ? member : "";
-};
-const objectsAt = (value: JsonObject, name: string): JsonObject[] => {
-  const member = value[name];
-  return Array.isArray(member) ? member.filter(isObject) : [];
-};
-
 /** The kinds that a CustomResourceDefinition adds, one for each version that it serves. */
 export function kindsOfCrd(crd: JsonObject): Kind[] {
   const spec = objectAt(defaultCrd(crd), "spec");
@@ -41,12 +28,12 @@ export function kindsOfCrd(crd: JsonObject): Kind[] {
   return objectsAt(spec, "versions")
     .filter((version) => version["served"] === true)
     .map((version) => ({
-      group: textAt(spec, "group"),
-      version: textAt(version, "name"),
-      kind: textAt(names, "kind"),
-      listKind: textAt(names, "listKind"),
-      plural: textAt(names, "plural"),
-      singular: textAt(names, "singular"),
+      group: stringAt(spec, "group"),
+      version: stringAt(version, "name"),
+      kind: stringAt(names, "kind"),
+      listKind: stringAt(names, "listKind"),
+      plural: stringAt(names, "plural"),
+      singular: stringAt(names, "singular"),
       shortNames: stringsAt(names, "shortNames"),
       categories: stringsAt(names, "categories"),
       namespaced: spec["scope"] === "Namespaced",
@@ -65,8 +52,8 @@ function subresourcesOf(version: JsonObject): Pick<Kind, "subresources" | "scale
   return {
     subresources: [...subresources, "scale"],
     scale: {
-      specReplicasPath: textAt(scale, "specReplicasPath"),
-      statusReplicasPath: textAt(scale, "statusReplicasPath"),
+      specReplicasPath: stringAt(scale, "specReplicasPath"),
+      statusReplicasPath: stringAt(scale, "statusReplicasPath"),
       ...(typeof labelSelectorPath === "string" ? { labelSelectorPath } : {}),
     },
   };
@@ -76,9 +63,9 @@ function columnsOf(version: JsonObject): readonly PrinterColumn[] {
   const columns = objectsAt(version, "additionalPrinterColumns");
   if (columns.length === 0) return DEFAULT_COLUMNS;
   return columns.map((column) => ({
-    name: textAt(column, "name"),
-    type: textAt(column, "type"),
-    jsonPath: textAt(column, "jsonPath"),
+    name: stringAt(column, "name"),
+    type: stringAt(column, "type"),
+    jsonPath: stringAt(column, "jsonPath"),
     ...(typeof column["description"] === "string" ? { description: column["description"] } : {}),
     ...(typeof column["format"] === "string" ? { format: column["format"] } : {}),
     ...(typeof column["priority"] === "number" ? { priority: column["priority"] } : {}),
@@ -89,7 +76,7 @@ function columnsOf(version: JsonObject): readonly PrinterColumn[] {
 export function defaultCrd(crd: JsonObject): JsonObject {
   const spec = objectAt(crd, "spec");
   const names = objectAt(spec, "names");
-  const kind = textAt(names, "kind");
+  const kind = stringAt(names, "kind");
   const derived = kind === "" ? {} : { singular: kind.toLowerCase(), listKind: `${kind}List` };
   return {
     ...crd,
@@ -109,7 +96,7 @@ export function establishedStatus(crd: JsonObject, now: string): JsonObject {
   const spec = objectAt(defaultCrd(crd), "spec");
   const status = objectAt(crd, "status");
   const storage = objectsAt(spec, "versions").find((version) => version["storage"] === true);
-  const stored = new Set([...stringsAt(status, "storedVersions"), textAt(storage ?? {}, "name")]);
+  const stored = new Set([...stringsAt(status, "storedVersions"), stringAt(storage ?? {}, "name")]);
   const condition = (type: string, reason: string, message: string): JsonObject => {
     const known = objectsAt(status, "conditions").find(
       (candidate) => candidate["type"] === type && candidate["status"] === "True",
@@ -154,9 +141,9 @@ export function validateCrd(crd: JsonObject): FieldError[] {
 
 function identityErrors(crd: JsonObject, spec: JsonObject): FieldError[] {
   const errors: FieldError[] = [];
-  const name = textAt(objectAt(crd, "metadata"), "name");
-  const group = textAt(spec, "group");
-  if (name !== `${textAt(objectAt(spec, "names"), "plural")}.${group}`) {
+  const name = stringAt(objectAt(crd, "metadata"), "name");
+  const group = stringAt(spec, "group");
+  if (name !== `${stringAt(objectAt(spec, "names"), "plural")}.${group}`) {
     errors.push(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'));
   }
   if (group === "") errors.push(required("spec.group"));
@@ -175,7 +162,7 @@ function nameErrors(names: JsonObject): FieldError[] {
   const errors: FieldError[] = [];
   const path = "spec.names";
   for (const name of ["plural", "singular", "kind", "listKind"]) {
-    const value = textAt(names, name);
+    const value = stringAt(names, name);
     if (value === "") {
       errors.push(required(child(path, name)));
       continue;
@@ -203,7 +190,7 @@ function nameErrors(names: JsonObject): FieldError[] {
 
 function versionErrors(versions: readonly JsonObject[]): FieldError[] {
   const errors: FieldError[] = [];
-  const shown: Json = versions.map((version) => textAt(version, "name"));
+  const shown: Json = versions.map((version) => stringAt(version, "name"));
   const storage = versions.filter((version) => version["storage"] === true);
   if (storage.length !== 1) {
     const text = "must have exactly one version marked as storage version";
@@ -213,7 +200,7 @@ function versionErrors(versions: readonly JsonObject[]): FieldError[] {
     errors.push(invalid("spec.versions", shown, "must contain unique version names"));
   }
   for (const [position, version] of versions.entries()) {
-    const name = textAt(version, "name");
+    const name = stringAt(version, "name");
     const field = child(index("spec.versions", position), "name");
     errors.push(...dns1035Label(name).map((text) => invalid(field, name, text)));
   }
@@ -242,7 +229,7 @@ function oneVersionErrors(version: JsonObject, position: number | undefined): Fi
 
 function columnErrors(column: JsonObject, path: string): FieldError[] {
   const errors: FieldError[] = [];
-  const jsonPath = textAt(column, "jsonPath");
+  const jsonPath = stringAt(column, "jsonPath");
   const { name, type, format } = column;
   if ((name ?? "") === "") errors.push(required(child(path, "name")));
   if ((type ?? "") === "") {
@@ -269,7 +256,7 @@ function scaleErrors(scale: JsonObject, path: string): FieldError[] {
     ["statusReplicasPath", ".status"],
   ];
   return places.flatMap(([name, parent]) => {
-    const value = textAt(scale, name);
+    const value = stringAt(scale, name);
     if (value === "") return [required(child(path, name))];
     if (value.startsWith(`${parent}.`)) return [];
     return [invalid(child(path, name), value, `should be a json path under ${parent}`)];

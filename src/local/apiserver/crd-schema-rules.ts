@@ -11,7 +11,8 @@ import {
   required,
 } from "./field-error.ts";
 import { goRegExp } from "./go-regexp.ts";
-import { propertySchemas, stringsAt } from "./schema-walk.ts";
+import { stringsAt } from "./json-access.ts";
+import { propertySchemas } from "./schema-walk.ts";
 import { applyDefaults, prune, validate } from "./structural.ts";
 
 const TYPES = ["array", "boolean", "integer", "number", "object", "string"];
@@ -53,7 +54,7 @@ export function validateRootSchema(schema: JsonObject, path: string): FieldError
   if (isObject(schema["additionalProperties"])) {
     errors.push(forbidden(child(path, "additionalProperties"), "must not be used at the root"));
   }
-  const properties = new Map(propertySchemas(schema));
+  const properties = propertySchemas(schema);
   const at = (name: string) => key(child(path, "properties"), name);
   for (const name of ["apiVersion", "kind"]) {
     const actual = properties.get(name)?.["type"];
@@ -73,8 +74,8 @@ function metadataErrors(metadata: JsonObject | undefined, path: string): FieldEr
   if (metadata["type"] !== "object") {
     return [invalid(child(path, "type"), metadata["type"] ?? "", "must be object")];
   }
-  const others = propertySchemas(metadata).filter(
-    ([name]) => name !== "name" && name !== "generateName",
+  const others = [...propertySchemas(metadata).keys()].filter(
+    (name) => name !== "name" && name !== "generateName",
   );
   if (others.length === 0) return [];
   const text =
@@ -129,7 +130,7 @@ function ownErrors(schema: JsonObject, path: string): FieldError[] {
     const text = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
     errors.push(forbidden(child(path, "uniqueItems"), text));
   }
-  if (propertySchemas(schema).length > 0 && isObject(schema["additionalProperties"])) {
+  if (propertySchemas(schema).size > 0 && isObject(schema["additionalProperties"])) {
     const text = "additionalProperties and properties are mutual exclusive";
     errors.push(forbidden(child(path, "additionalProperties"), text));
   }
@@ -156,7 +157,7 @@ function ownErrors(schema: JsonObject, path: string): FieldError[] {
 function embeddedErrors(schema: JsonObject, path: string): FieldError[] {
   const errors: FieldError[] = [];
   if (
-    propertySchemas(schema).length === 0 &&
+    propertySchemas(schema).size === 0 &&
     schema["x-kubernetes-preserve-unknown-fields"] !== true
   ) {
     const text =
@@ -231,7 +232,7 @@ function mapListErrors(items: JsonObject, keys: string[], path: string): FieldEr
   if (new Set(keys).size < keys.length) {
     return [invalid(field, keys, "must not contain duplicate entries")];
   }
-  const properties = new Map(propertySchemas(items));
+  const properties = propertySchemas(items);
   if (!keys.every((name) => properties.has(name))) {
     return [invalid(field, keys, "entries must all be names of item properties")];
   }
