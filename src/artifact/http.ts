@@ -73,7 +73,7 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
   }
 
   return {
-    location: redactArtifactUrl(text),
+    location: isArchive ? redactArtifactUrl(text) : folderOf(redactArtifactUrl(text)),
     pinned: undefined,
     list,
     read: async (file, fromByte, signal) => {
@@ -87,6 +87,12 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
       throw failure(response.status, target);
     },
   };
+}
+
+/** With or without a slash, or by one of its files: it is the same folder. */
+function folderOf(url: string): string {
+  const names = `${ADAPTER_CONFIG}|${ADAPTER_WEIGHTS}|${ADAPTER_PICKLE}`.replaceAll(".", "\\.");
+  return url.replace(new RegExp(`/(?:${names})?$`), "");
 }
 
 /**

@@ -3,7 +3,12 @@ import { isForbiddenAddress } from "./address-guard.ts";
 import { ArtifactError, httpStatusError } from "./errors.ts";
 import type { HttpResponse } from "./http-client.ts";
 import { discard, fileBytes, rangeHeaders } from "./http-range.ts";
-import type { ArtifactSource, Listing, SourceContext } from "./source.ts";
+import {
+  type ArtifactSource,
+  type Listing,
+  SourceChangedError,
+  type SourceContext,
+} from "./source.ts";
 
 const ADVICE = "the key huggingface_token of the Secret, or HF_TOKEN";
 /** A branch or a tag moves; a full commit hash names one content for ever. */
@@ -107,7 +112,13 @@ export function huggingFaceSource(
     read: async (file, fromByte, signal) => {
       const url = new URL(`${endpoint}/${repo}/resolve/${file.validator}/${file.path}`);
       const { range } = rangeHeaders(fromByte, file.validator);
-      const response = await send(url, range === undefined ? {} : { range }, signal);
+      const response = await send(url, range === undefined ? {} : { range }, signal).catch(
+        (error: unknown) => {
+          // What was listed a moment ago and is gone now: the branch has moved on.
+          const isGone = error instanceof ArtifactError && error.code === "NotFound";
+          throw isGone && pinned === undefined ? new SourceChangedError(`${what} changed`) : error;
+        },
+      );
       const bytes = fileBytes(response, { ...file, validator: undefined }, fromByte);
       const linked = /^"?([0-9a-f]{64})"?$/.exec(String(response.firstHeaders["x-linked-etag"]));
       return { ...bytes, sha256: linked?.[1] };

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { messageOf } from "#base/errors.ts";
 import type { Log } from "#telemetry/log.ts";
-import { Repositories, type RepoFile, type Snapshot } from "./repository.ts";
+import { type RepoFile, Repositories, type Snapshot } from "./repository.ts";
 
 export interface HubOptions {
   /** Holds `<org>/<repo>` folders. */
@@ -191,11 +191,9 @@ function sendTree(url: URL, response: ServerResponse, snapshot: Snapshot, path: 
   const prefix = path === "" ? "" : `${path.replace(/\/+$/, "")}/`;
   const inside = snapshot.files.filter((file) => file.path.startsWith(prefix));
   if (inside.length === 0 && prefix !== "") {
-    return refuse(response, {
-      status: 404,
-      code: "EntryNotFound",
-      message: `${path} does not exist on this revision`,
-    });
+    const message = `${path} does not exist on this revision`;
+    refuse(response, { status: 404, code: "EntryNotFound", message });
+    return;
   }
   const isRecursive = /^(1|true)$/i.test(url.searchParams.get("recursive") ?? "");
   const folders = new Set<string>();
