@@ -28,6 +28,7 @@ async function setUp(
   const lines: string[] = [];
   const clock = fastClock(50);
   const options = {
+    content: "adapter" as const,
     root: join(root, "adapters"),
     credentialsFolder: join(root, "credentials"),
     http,

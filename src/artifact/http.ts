@@ -1,7 +1,7 @@
 import { redactArtifactUrl } from "#api/artifact-url.ts";
 import { ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS } from "./adapter-files.ts";
 import { headersOf } from "./credentials.ts";
-import { httpStatusError } from "./errors.ts";
+import { ArtifactError, httpStatusError } from "./errors.ts";
 import type { HttpResponse } from "./http-client.ts";
 import { discard, fileBytes, rangeHeaders, wholeSize } from "./http-range.ts";
 import type { ArtifactSource, Listing, RemoteFile, SourceContext } from "./source.ts";
@@ -17,6 +17,12 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
   const originHeaders = headersOf(context.credentials);
   const sent = Object.keys(originHeaders).length > 0 || url.username !== "";
   const isArchive = /\.(tar|tar\.gz|tgz|zip)$/i.test(url.pathname);
+  if (!isArchive && context.content === "model") {
+    throw new ArtifactError(
+      "Unsupported",
+      "http(s):// serves models as archives only (.tar, .tar.gz, .tgz, .zip): folders cannot be listed",
+    );
+  }
   const files = new Map(
     isArchive ? [[ARCHIVE_FILE, url] as const] : folderFiles(url, context.settings.allowPickle),
   );

@@ -66,6 +66,11 @@ export function huggingFaceSource(
     };
   };
 
+  const isWanted = (path: string) =>
+    context.content === "model"
+      ? !path.startsWith(".")
+      : isAdapterFile(path, context.settings.allowPickle);
+
   async function list(signal: AbortSignal): Promise<Listing> {
     const hub = await import("@huggingface/hub");
     const common = { hubUrl: endpoint, fetch: fetchOver(signal) };
@@ -85,11 +90,10 @@ export function huggingFaceSource(
     const files = await readable(what, async () => {
       const found: Listing["files"][number][] = [];
       let seen = 0;
-      for await (const entry of hub.listFiles({ ...common, repo, revision: commit })) {
+      const recursive = context.content === "model";
+      for await (const entry of hub.listFiles({ ...common, repo, revision: commit, recursive })) {
         if (++seen > LISTED_FILES_MAX) break;
-        if (entry.type !== "file" || !isAdapterFile(entry.path, context.settings.allowPickle)) {
-          continue;
-        }
+        if (entry.type !== "file" || !isWanted(entry.path)) continue;
         const oid = entry.lfs?.oid.replace(/^sha256:/, "");
         found.push({
           path: entry.path,

@@ -7,4 +7,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "run the ModelAdapter controller",
     load: async () => (await import("./commands/controller.ts")).controllerCommand,
   },
+  {
+    name: "runtime",
+    summary: "run the sidecar of an inference engine",
+    load: async () => (await import("./commands/runtime.ts")).runtimeCommand,
+  },
 ];

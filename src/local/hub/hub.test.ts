@@ -35,6 +35,7 @@ async function delivering(t: TestContext, endpoint: string, token?: string) {
   const http = createHttpClient();
   t.after(() => http.close());
   const delivery = createDelivery({
+    content: "adapter",
     root,
     credentialsFolder: join(root, "none"),
     http,
