@@ -65,11 +65,15 @@ const KEPT = new Set([
   "x-kubernetes-patch-strategy",
   "x-kubernetes-patch-merge-key",
 ]);
+/** Marks a field that is there even when nothing is in it, because Go cannot leave it out. */
+const STRUCT = "x-always-present";
 const REF_PREFIX = "#/components/schemas/";
 
 type Schema = Record<string, unknown>;
 const isSchema = (value: unknown): value is Schema =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+const isEmptyObject = (value: unknown) => isSchema(value) && Object.keys(value).length === 0;
 
 function compact(schema: Schema, refs: Set<string>): Schema {
   const result: Schema = {};
@@ -82,7 +86,7 @@ function compact(schema: Schema, refs: Set<string>): Schema {
     if (!KEPT.has(key)) continue;
     if (key === "properties" && isSchema(value)) {
       result[key] = Object.fromEntries(
-        Object.entries(value).map(([name, field]) => [name, compact(field as Schema, refs)]),
+        Object.entries(value).map(([name, field]) => [name, compactField(field as Schema, refs)]),
       );
     } else if (isSchema(value)) result[key] = compact(value, refs);
     else result[key] = value;
@@ -92,6 +96,12 @@ function compact(schema: Schema, refs: Set<string>): Schema {
   if (["string", "number"].includes(typeof fallback) && fallback !== "" && fallback !== 0) {
     result["default"] = fallback;
   }
+  return result;
+}
+
+function compactField(field: Schema, refs: Set<string>): Schema {
+  const result = compact(field, refs);
+  if ("$ref" in result && isEmptyObject(field["default"])) result[STRUCT] = true;
   return result;
 }
 

@@ -11,6 +11,7 @@ import { ENDPOINT_SLICES, MODEL_ADAPTERS, PODS } from "#kube/client.ts";
 import { parseEngineArgs } from "#local/engine/engine-args.ts";
 import { startEngine } from "#local/engine/start-engine.ts";
 import { createLog } from "#telemetry/log.ts";
+import { createMetrics } from "#telemetry/metrics.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { MemoryKube } from "#test/support/memory-kube.ts";
@@ -77,7 +78,14 @@ test("adapters are loaded into real engines and answer by their names; a bad one
   const stop = new AbortController();
   const log = createLog({ format: "text", clock: systemClock, write: () => {} });
   const running = runController(
-    { client: kube, engine: vllmEngine(), clock: systemClock, log, random: () => 0.5 },
+    {
+      client: kube,
+      engine: vllmEngine(),
+      clock: systemClock,
+      log,
+      random: () => 0.5,
+      metrics: createMetrics(),
+    },
     { ...CONTROLLER_DEFAULTS, pollMs: 50 },
     stop.signal,
   );

@@ -236,12 +236,19 @@ export interface Deployment extends KubeObject {
     readyReplicas?: number;
     availableReplicas?: number;
     unavailableReplicas?: number;
+    /** Distinguishes names of ReplicaSets whose templates have the same hash. */
+    collisionCount?: number;
     conditions?: (PodCondition & { lastUpdateTime?: string })[];
   };
 }
 
 export interface ReplicaSet extends KubeObject {
-  spec: { replicas?: number; selector: LabelSelector; template?: PodTemplateSpec };
+  spec: {
+    replicas?: number;
+    minReadySeconds?: number;
+    selector: LabelSelector;
+    template?: PodTemplateSpec;
+  };
   status?: {
     replicas: number;
     fullyLabeledReplicas?: number;

@@ -124,8 +124,8 @@ test("a member's path never leaves the folder, whatever its name", () => {
       } catch (error) {
         return error instanceof ArtifactError;
       }
-      const inside = join("/root/adapter", path);
-      return inside === "/root/adapter" || inside.startsWith("/root/adapter/");
+      const inside = join("/srv/adapter", path);
+      return inside === "/srv/adapter" || inside.startsWith("/srv/adapter/");
     }),
   );
 });

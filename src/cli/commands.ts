@@ -12,4 +12,14 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "run the sidecar of an inference engine",
     load: async () => (await import("./commands/runtime.ts")).runtimeCommand,
   },
+  {
+    name: "gateway",
+    summary: "run the OpenAI-compatible gateway",
+    load: async () => (await import("./commands/gateway.ts")).gatewayCommand,
+  },
+  {
+    name: "hub",
+    summary: "serve folders in the protocol of the Hugging Face hub",
+    load: async () => (await import("./commands/hub.ts")).hubCommand,
+  },
 ];

@@ -7,6 +7,7 @@ import type { Engine, EngineTarget } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
 import { ENDPOINT_SLICES, EVENTS, MODEL_ADAPTERS, PODS, SERVICES } from "#kube/client.ts";
 import { createLog } from "#telemetry/log.ts";
+import { createMetrics } from "#telemetry/metrics.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { MemoryKube } from "#test/support/memory-kube.ts";
@@ -52,7 +53,14 @@ function start(t: TestContext) {
   const lines: string[] = [];
   const write = (line: string) => lines.push(line);
   const log = createLog({ format: "text", clock: systemClock, write });
-  const deps = { client: kube, engine: engines, clock: systemClock, log, random: () => 0.5 };
+  const deps = {
+    client: kube,
+    engine: engines,
+    clock: systemClock,
+    log,
+    random: () => 0.5,
+    metrics: createMetrics(),
+  };
   const running = runController(deps, { ...CONTROLLER_DEFAULTS, pollMs: 20 }, stop.signal);
   t.after(async () => {
     stop.abort();

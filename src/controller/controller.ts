@@ -29,8 +29,10 @@ import { type EventRecorder, startEventRecorder } from "#kube/events.ts";
 import { type Informer, startInformer } from "#kube/informer.ts";
 import { WorkQueue } from "#kube/workqueue.ts";
 import type { Log } from "#telemetry/log.ts";
+import type { Metrics } from "#telemetry/metrics.ts";
 import { Inventory } from "./inventory.ts";
 import { Memory } from "./memory.ts";
+import { type ControllerMetrics, controllerMetrics } from "./metrics.ts";
 import { portOf, serviceOf, sliceOf } from "./objects.ts";
 import { observe, readySince } from "./observe.ts";
 
@@ -47,6 +49,9 @@ export interface ControllerDeps {
   readonly log: Log;
   /** 0 to 1; spreads pauses after failures. */
   readonly random: () => number;
+  readonly metrics: Metrics;
+  /** Called once when everything there is to know has been read. */
+  readonly onSynced?: () => void;
 }
 
 export interface ControllerOptions {
@@ -85,6 +90,7 @@ class Controller {
   readonly #queue: WorkQueue;
   readonly #inventory: Inventory;
   readonly #memory = new Memory();
+  readonly #metrics: ControllerMetrics;
   readonly #places = new Semaphore(OPERATIONS_MAX);
   readonly #podPlaces = new Map<string, Semaphore>();
   readonly #operations = new Set<Promise<void>>();
@@ -105,6 +111,7 @@ class Controller {
     this.#slices = startInformer(client, ENDPOINT_SLICES, { random }, clock, log, signal);
     this.#events = startEventRecorder({ client, clock, log, component: CONTROLLER_NAME }, signal);
     this.#queue = new WorkQueue({ clock });
+    this.#metrics = controllerMetrics(deps.metrics, () => this.#adapters.list());
     this.#inventory = new Inventory({
       engine: deps.engine,
       clock,
@@ -122,10 +129,12 @@ class Controller {
       if (this.#signal.aborted) return;
       throw error;
     }
+    this.#deps.onSynced?.();
     for (const adapter of this.#adapters.list()) this.#queue.add(keyOf(adapter));
     const onError = (key: string, error: unknown) => {
       // Somebody else was faster: the watch brings the newer object, and the key comes back by itself.
       if (isConflict(error) || this.#signal.aborted) return;
+      this.#metrics.reconciled("error");
       this.#deps.log.error("Reconciler error", { ModelAdapter: key, error: describeError(error) });
     };
     await Promise.all([
@@ -228,6 +237,7 @@ class Controller {
     }
     const made = plan(seen);
     await this.#act(adapter, pods, made);
+    this.#metrics.reconciled("success");
     if (made.wakeAtMs === undefined) return undefined;
     return { requeueAfterMs: Math.max(1, made.wakeAtMs - clock.now()) };
   }
@@ -328,16 +338,21 @@ class Controller {
     const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
     const places = this.#podPlaces.get(keyOf(pod)) ?? new Semaphore(OPERATIONS_PER_POD_MAX);
     this.#podPlaces.set(keyOf(pod), places);
+    const startMs = clock.now();
+    const measure = (result: "success" | "retriable" | "final") =>
+      this.#metrics.operated(kind, result, (clock.now() - startMs) / 1000);
     try {
       await places.run(
         () => this.#places.run(() => this.#callEngine(adapter, pod, kind), this.#signal),
         this.#signal,
       );
       work.failure = undefined;
+      measure("success");
       if (kind === "load") log.info("Successfully loaded adapter on pod", about);
     } catch (error) {
       if (this.#signal.aborted) return;
       const retriable = error instanceof EngineError && error.retriable;
+      measure(retriable ? "retriable" : "final");
       const message = describeError(error);
       work.failure = failureAfter(work.failure, { atMs: clock.now(), retriable, message });
       const what = kind === "load" ? "loading" : "unloading";

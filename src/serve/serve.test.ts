@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { Agent, get, type IncomingMessage, type RequestListener, request } from "node:http";
+import { get as getTls } from "node:https";
 import { type TestContext, test } from "node:test";
+import "reflect-metadata";
+import * as x509 from "@peculiar/x509";
 import { UserError } from "#base/errors.ts";
 import { createMetrics } from "#telemetry/metrics.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
@@ -10,7 +13,7 @@ import { silentLog } from "#test/support/silent-log.ts";
 import { formatAddress, parseListenAddress } from "./address.ts";
 import { BodyTooLarge, readBody } from "./body.ts";
 import { probesFetch } from "./probes.ts";
-import { type ListenOptions, listen } from "./server.ts";
+import { type ListenOptions, listen, type TlsFiles } from "./server.ts";
 
 async function serve(
   t: TestContext,
@@ -90,6 +93,38 @@ test("what does not finish within the drain is cut", async (t) => {
   const { server, stop, url } = await serve(t, () => stop.abort(), { drainMs: 20 });
   await assert.rejects(answered(url), { code: "ECONNRESET" });
   await server.closed;
+});
+
+/** A certificate for 127.0.0.1 that signs itself. */
+async function certificate(name: string): Promise<TlsFiles> {
+  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const made = await x509.X509CertificateGenerator.createSelfSigned({
+    name: `CN=${name}`,
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 3_600_000),
+    keys,
+    signingAlgorithm: algorithm,
+    extensions: [new x509.SubjectAlternativeNameExtension([{ type: "ip", value: "127.0.0.1" }])],
+  });
+  const key = Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
+  const pem = `-----BEGIN PRIVATE KEY-----\n${key.toString("base64")}\n-----END PRIVATE KEY-----\n`;
+  return { cert: made.toString("pem"), key: pem };
+}
+
+test("over TLS, and new connections use a renewed certificate", async (t) => {
+  const first = await certificate("first");
+  const second = await certificate("second");
+  const { server } = await serve(t, (_incoming, response) => response.end("ok"), { tls: first });
+  const ask = async (ca: string) => {
+    const asking = getTls({ host: "127.0.0.1", port: server.port, ca, agent: false });
+    const [response] = (await once(asking, "response")) as [IncomingMessage];
+    return await bodyOf(response);
+  };
+  assert.equal(await ask(first.cert), "ok");
+  server.setTls(second);
+  assert.equal(await ask(second.cert), "ok");
+  await assert.rejects(ask(first.cert));
 });
 
 test("probes and metrics", async (t) => {

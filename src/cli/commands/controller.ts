@@ -6,7 +6,11 @@ import { vllmEngine } from "#engine/vllm.ts";
 import { loadKubeConfig } from "#kube/config.ts";
 import { LeaderElector } from "#kube/lease.ts";
 import { createKubeClient } from "#kube/rest.ts";
+import { parseListenAddress } from "#serve/address.ts";
+import { probesFetch } from "#serve/probes.ts";
+import { listen } from "#serve/server.ts";
 import { createLog } from "#telemetry/log.ts";
+import { createMetrics } from "#telemetry/metrics.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger } from "../parse.ts";
 
@@ -19,6 +23,8 @@ interface ControllerFlags {
   leaderElectionRenewDeadline: number;
   modelAdapterSchedulerPolicy: SchedulerName;
   pollInterval: number;
+  healthProbeBindAddress: string;
+  metricsBindAddress: string;
   kubeApiQps: number;
   kubeApiBurst: number;
   logFormat: "text" | "json";
@@ -73,6 +79,16 @@ export const controllerCommand: Command = {
       parse: parseDurationMs("--poll-interval"),
     },
     {
+      flags: "--health-probe-bind-address <address>",
+      description: "where /healthz and /readyz answer; 0 turns them off",
+      default: ":8081",
+    },
+    {
+      flags: "--metrics-bind-address <address>",
+      description: "where /metrics answers; 0 turns it off",
+      default: ":8080",
+    },
+    {
       flags: "--kube-api-qps <number>",
       description: "requests per second to the API server",
       default: "100",
@@ -107,13 +123,30 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   const rateLimit = { qps: flags.kubeApiQps, burst: flags.kubeApiBurst };
   const client = createKubeClient({ config, clock, userAgent: CONTROLLER_NAME, rateLimit });
   const random = Math.random;
+  const metrics = createMetrics({ process: true });
+  let notReady: string | undefined = flags.leaderElect ? undefined : "the caches are being filled";
+  const onSynced = () => {
+    notReady = undefined;
+  };
+  const serve = async (flag: string, text: string, fetch: ReturnType<typeof probesFetch>) => {
+    const address = parseListenAddress(flag, text, env["LORADOCK_BIND_ADDRESS"]);
+    if (address === undefined) return;
+    const cure = `set ${flag}`;
+    await listen(
+      { ...address, title: "the controller", cure, handler: { fetch }, log, clock },
+      signal,
+    );
+  };
+  const probes = probesFetch({ notReady: () => notReady });
+  await serve("--health-probe-bind-address", flags.healthProbeBindAddress, probes);
+  await serve("--metrics-bind-address", flags.metricsBindAddress, probesFetch({ metrics }));
   const options = {
     ...CONTROLLER_DEFAULTS,
     pollMs: flags.pollInterval,
     schedulerPolicy: flags.modelAdapterSchedulerPolicy,
   };
-  const lead = (leading: AbortSignal) =>
-    runController({ client, engine: vllmEngine(), clock, log, random }, options, leading);
+  const deps = { client, engine: vllmEngine(), clock, log, random, metrics, onSynced };
+  const lead = (leading: AbortSignal) => runController(deps, options, leading);
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
     if (!flags.leaderElect) return await lead(signal);

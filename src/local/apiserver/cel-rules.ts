@@ -44,12 +44,15 @@ function parse(expression: string): ParseResult {
 }
 
 /** What is wrong with an expression as it is written; undefined when nothing is. */
-export function celSyntaxError(expression: string): string | undefined {
+export function celError(expression: string, result: "bool" | "string"): string | undefined {
   try {
-    const checked = parse(expression).check();
-    return checked.valid ? undefined : (checked.error?.summary ?? "invalid expression");
+    const { valid, type = "dyn", error } = parse(expression).check();
+    if (!valid) return `compilation failed: ERROR: ${error?.summary ?? "invalid expression"}`;
+    // Fields of self have no types here, so that often only a run tells what comes out.
+    if (type === result || type.startsWith("dyn")) return undefined;
+    return `${result === "bool" ? "cel expression" : "messageExpression"} must evaluate to a ${result}`;
   } catch (error) {
-    return summaryOf(error);
+    return `compilation failed: ERROR: ${summaryOf(error)}`;
   }
 }
 
@@ -58,7 +61,7 @@ export function hasCelRules(schema: JsonObject): boolean {
   const known = hasRulesBySchema.get(schema);
   if (known !== undefined) return known;
   const below = [
-    ...propertySchemas(schema).map(([, property]) => property),
+    ...propertySchemas(schema).values(),
     itemSchema(schema),
     isObject(schema["additionalProperties"]) ? schema["additionalProperties"] : undefined,
   ];
@@ -89,7 +92,7 @@ export function validateCel(
     }
   }
   if (isObject(value)) {
-    const declared = new Map(propertySchemas(schema));
+    const declared = propertySchemas(schema);
     for (const [name, item] of Object.entries(value)) {
       const field = fieldSchema(schema, name);
       if (field === undefined) continue;
@@ -205,6 +208,8 @@ function typeOf(schema: JsonObject): string {
 
 function summaryOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const summary = error instanceof EvaluationError ? error.summary : error.message.split("\n")[0];
-  return (summary ?? "").replace(/^No such key/, "no such key");
+  const [summary = ""] = (error instanceof EvaluationError ? error.summary : error.message).split(
+    "\n",
+  );
+  return summary.replace(/^No such key/, "no such key");
 }

@@ -73,7 +73,7 @@ function celObject(
   isResource: boolean,
 ): unknown {
   const result = new Map<string, unknown>();
-  const declared = new Set(propertySchemas(schema).map(([name]) => name));
+  const declared = propertySchemas(schema);
   const isEmbedded = isResource || schema?.["x-kubernetes-embedded-resource"] === true;
   for (const [name, value] of Object.entries(object)) {
     if (isEmbedded && name === "metadata" && isObject(value)) {

@@ -19,7 +19,7 @@ export function validateEmbedded(
   if (!isObject(value)) return [];
   const errors =
     schema["x-kubernetes-embedded-resource"] === true ? resourceErrors(value, path) : [];
-  const properties = new Map(propertySchemas(schema));
+  const properties = propertySchemas(schema);
   for (const [name, item] of Object.entries(value)) {
     const below = properties.has(name) ? child(path, name) : key(path, name);
     errors.push(...validateEmbedded(fieldSchema(schema, name), item, below));

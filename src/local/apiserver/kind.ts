@@ -11,6 +11,13 @@ export interface PrinterColumn {
   priority?: number;
 }
 
+/** JSON paths of a scale subresource, e.g. `.spec.replicas`. */
+export interface ScalePaths {
+  specReplicasPath: string;
+  statusReplicasPath: string;
+  labelSelectorPath?: string;
+}
+
 /** One kind in one version that the API serves: built in, or from a CustomResourceDefinition. */
 export interface Kind {
   /** Empty for the core group. */
@@ -25,6 +32,8 @@ export interface Kind {
   namespaced: boolean;
   /** Which subresources are served under an object of this kind. */
   subresources: readonly ("status" | "scale" | "log" | "exec")[];
+  /** Where a CRD's scale subresource finds its numbers; built-in kinds have fixed places. */
+  scale?: ScalePaths;
   /**
    * OpenAPI v3 structural schema of the whole object, `$ref`s resolved, with Kubernetes' extensions
    * (x-kubernetes-list-type, x-kubernetes-list-map-keys, x-kubernetes-patch-strategy,

@@ -1,3 +1,4 @@
+import { assert } from "#base/assert.ts";
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import document from "./kubernetes-schema.generated.json" with { type: "json" };
 
@@ -5,6 +6,7 @@ import document from "./kubernetes-schema.generated.json" with { type: "json" };
 const definitions: { readonly [name: string]: JsonObject } = document.definitions;
 const resolvedByName = new Map<string, JsonObject>();
 const builtinSchemas = new WeakSet<JsonObject>();
+const filled = new WeakSet<JsonObject>();
 /** A schema with none of these says nothing about its contents: any JSON, such as FieldsV1. */
 const CONTENT_KEYS = ["properties", "additionalProperties", "items", "oneOf", "$ref"];
 const PRESERVE = "x-kubernetes-preserve-unknown-fields";
@@ -26,7 +28,9 @@ export function resolvedDefinition(name: string): JsonObject {
   const result: JsonObject = {};
   resolvedByName.set(name, result);
   builtinSchemas.add(result);
-  return Object.assign(result, resolveFields(definitionOf(name)));
+  Object.assign(result, resolveFields(definitionOf(name)));
+  filled.add(result);
+  return result;
 }
 
 /** Whether a schema is that of a built-in kind, as `resolvedDefinition` returned it. */
@@ -67,7 +71,9 @@ function resolve(value: Json): Json {
   if (typeof ref !== "string") return resolveFields(value);
   const target = resolvedDefinition(ref);
   // A reference to a definition that is still being built must be the very object, not a copy.
-  return Object.keys(siblings).length === 0 ? target : { ...target, ...resolveFields(siblings) };
+  if (Object.keys(siblings).length === 0) return target;
+  assert(filled.has(target), `${ref} is referred to with siblings from inside itself`);
+  return { ...target, ...siblings };
 }
 
 function resolveFields(fields: JsonObject): JsonObject {

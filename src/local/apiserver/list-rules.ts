@@ -1,10 +1,11 @@
 import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
 import { child, duplicate, type FieldError, index, invalid, key, ROOT } from "./field-error.ts";
-import { fieldSchema, itemSchema, propertySchemas, stringsAt } from "./schema-walk.ts";
+import { stringsAt } from "./json-access.ts";
+import { fieldSchema, itemSchema, propertySchemas } from "./schema-walk.ts";
 
 /** The key fields of an item of a list of type map; absent fields take the schema's default. */
 export function itemKey(schema: JsonObject, item: JsonObject): JsonObject {
-  const properties = new Map(propertySchemas(itemSchema(schema)));
+  const properties = propertySchemas(itemSchema(schema));
   const entries: [string, Json][] = [];
   for (const name of stringsAt(schema, "x-kubernetes-list-map-keys")) {
     const value = item[name] ?? properties.get(name)?.["default"];
@@ -35,7 +36,7 @@ export function validateLists(
   if (schema === undefined) return [];
   const errors: FieldError[] = [];
   if (isObject(value)) {
-    const properties = new Map(propertySchemas(schema));
+    const properties = propertySchemas(schema);
     for (const [name, item] of Object.entries(value)) {
       const below = properties.has(name) || path === ROOT ? child(path, name) : key(path, name);
       errors.push(...validateLists(fieldSchema(schema, name), item, below));

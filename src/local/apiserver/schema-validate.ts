@@ -13,8 +13,9 @@ import {
 } from "./field-error.ts";
 import { hasFormat } from "./formats.ts";
 import { goRegExp } from "./go-regexp.ts";
+import { stringsAt } from "./json-access.ts";
 import { correlatedItem } from "./list-rules.ts";
-import { fieldSchema, itemSchema, stringsAt } from "./schema-walk.ts";
+import { fieldSchema, itemSchema } from "./schema-walk.ts";
 
 /**
  * Checks a value against an OpenAPI schema, in the API server's words. What is unchanged since

@@ -1,4 +1,4 @@
-import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { isObject, type JsonObject } from "#base/json.ts";
 
 /** The member of a schema that is itself a schema; undefined when it is absent or a boolean. */
 function subschema(schema: JsonObject | undefined, key: string): JsonObject | undefined {
@@ -8,10 +8,7 @@ function subschema(schema: JsonObject | undefined, key: string): JsonObject | un
 
 /** The schema of field `name` of an object: a declared property, or what any further key must be. */
 export function fieldSchema(schema: JsonObject | undefined, name: string): JsonObject | undefined {
-  const properties = subschema(schema, "properties");
-  const declared =
-    properties !== undefined && Object.hasOwn(properties, name) ? properties[name] : undefined;
-  return isObject(declared) ? declared : subschema(schema, "additionalProperties");
+  return propertySchemas(schema).get(name) ?? subschema(schema, "additionalProperties");
 }
 
 /** The schema of a list's items. */
@@ -19,14 +16,18 @@ export function itemSchema(schema: JsonObject | undefined): JsonObject | undefin
   return subschema(schema, "items");
 }
 
-/** The schema's declared properties, by name. */
-export function propertySchemas(schema: JsonObject | undefined): [string, JsonObject][] {
-  const entries = Object.entries(subschema(schema, "properties") ?? {});
-  return entries.filter((entry): entry is [string, JsonObject] => isObject(entry[1]));
-}
+const propertiesBySchema = new WeakMap<JsonObject, ReadonlyMap<string, JsonObject>>();
+const NONE: ReadonlyMap<string, JsonObject> = new Map();
 
-/** The strings in a schema member such as `required` or `x-kubernetes-list-map-keys`. */
-export function stringsAt(schema: JsonObject | undefined, key: string): string[] {
-  const value: Json | undefined = schema?.[key];
-  return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
+/** The schema's declared properties, by name; remembered, since schemas never change. */
+export function propertySchemas(schema: JsonObject | undefined): ReadonlyMap<string, JsonObject> {
+  if (schema === undefined) return NONE;
+  const known = propertiesBySchema.get(schema);
+  if (known !== undefined) return known;
+  const entries = Object.entries(subschema(schema, "properties") ?? {});
+  const properties = new Map(
+    entries.filter((entry): entry is [string, JsonObject] => isObject(entry[1])),
+  );
+  propertiesBySchema.set(schema, properties);
+  return properties;
 }

@@ -95,10 +95,10 @@ test("built-in kinds: unknown fields, free-form fields and missing ones", () => 
     apiVersion: "v1",
     kind: "Pod",
     metadata: { name: "a", managedFields: [{ fieldsV1: { "f:spec": { "f:x": {} } } }] },
-    spec: { containers: [{ imagee: "x", ports: [{ containerPort: 1 }] }] },
+    spec: { containers: [{ imagee: "x", ports: [{ containerPort: 1 }] }], nodename: "n" },
     nonsense: true,
   });
-  assert.deepEqual(unknown, ["nonsense", "spec.containers[0].imagee"]);
+  assert.deepEqual(unknown, ["nonsense", "spec.containers[0].imagee", "spec.nodename"]);
   assert.deepEqual(object["metadata"], {
     name: "a",
     managedFields: [{ fieldsV1: { "f:spec": { "f:x": {} } } }],

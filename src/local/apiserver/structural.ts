@@ -64,7 +64,7 @@ function pruneObject(
   unknown: Unknown,
 ): JsonObject {
   const kept: [string, Json][] = [];
-  const known = new Map(propertySchemas(schema));
+  const known = propertySchemas(schema);
   const allowsOthers = (schema?.["additionalProperties"] ?? false) !== false;
   for (const [name, value] of Object.entries(object)) {
     const below = child(path, name);

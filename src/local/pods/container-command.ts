@@ -4,7 +4,7 @@ import type { Container, Pod } from "#api/kubernetes.ts";
 import { ADAPTER_MOUNT_PATH, CREDENTIALS_MOUNT_PATH, RUNTIME_CONTAINER } from "#api/names.ts";
 import { UserError } from "#base/errors.ts";
 import { type EnvironmentContext, environmentOf } from "./environment.ts";
-import { argvOf, type Image, PROGRAMS } from "./images.ts";
+import { argvOf, type Image, PROGRAMS, withHost } from "./images.ts";
 import { expandReferences, type MountedFolder, substitute } from "./substitute.ts";
 
 /** Everything that a container's process is started with. */
@@ -55,7 +55,7 @@ export function commandOf(
     .map((word) => localize(expandReferences(word, references)))
     .map((word, index) => (index === 0 ? ownProgram(word) : word));
   return {
-    argv,
+    argv: withHost(argv, place.podAddress),
     environment: values,
     workingDir: workingDirOf(container, place),
     skippedNames: skipped,

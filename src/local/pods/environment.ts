@@ -1,6 +1,6 @@
 import type { ConfigMap, Container, EnvVar, Pod, Secret } from "#api/kubernetes.ts";
 import { UserError } from "#base/errors.ts";
-import { parseQuantity } from "./quantity.ts";
+import { quantityNanos } from "../apiserver/quantity.ts";
 import { expandReferences, type MountedFolder, substitute } from "./substitute.ts";
 
 /** What a container's environment is made from. */
@@ -18,6 +18,7 @@ export interface EnvironmentContext {
   readonly configMap: (name: string) => ConfigMap | undefined;
 }
 
+const ONE_NANOS = 1_000_000_000n;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 const decodeBase64 = (text: string) => Buffer.from(text, "base64").toString("utf8");
@@ -77,9 +78,9 @@ function resourceValue(
   if (match?.[2] === undefined) throw new UserError(`unsupported resource: ${ref.resource}`);
   const set = match[1] === "limits" ? target.resources?.limits : target.resources?.requests;
   const fallback = match[1] === "limits" ? context.allocatable[match[2]] : undefined;
-  const value = parseQuantity(set?.[match[2]] ?? fallback ?? "0") ?? 0;
-  const divisor = parseQuantity(ref.divisor ?? "1") || 1;
-  return String(Math.ceil(value / divisor));
+  const value = quantityNanos(set?.[match[2]] ?? fallback ?? "0") ?? 0n;
+  const divisor = quantityNanos(ref.divisor ?? "1") || ONE_NANOS;
+  return String((value + divisor - 1n) / divisor);
 }
 
 function valueFrom(

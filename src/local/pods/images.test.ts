@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Pod } from "#api/kubernetes.ts";
-import { argvOf, findImage, type Image, repositoryOf, unknownImageMessage } from "./images.ts";
+import {
+  argvOf,
+  findImage,
+  type Image,
+  repositoryOf,
+  unknownImageMessage,
+  withHost,
+} from "./images.ts";
 
 const pod: Pod = {
   metadata: { name: "p", labels: { "model.aibrix.ai/name": "qwen" } },
@@ -42,6 +49,16 @@ describe("images", () => {
   it("does not know other images and lists those that it does", () => {
     assert.equal(findImage("nginx:1.27"), undefined);
     assert.match(unknownImageMessage("nginx:1.27"), /"nginx:1\.27".*vllm\/vllm-openai\*.*loradock/);
+  });
+
+  it("gives a vllm server the pod's address unless it has one", () => {
+    const host = (...argv: string[]) => withHost(argv, "127.20.0.1").slice(argv.length);
+    assert.deepEqual(host("vllm", "serve", "m"), ["--host", "127.20.0.1"]);
+    assert.deepEqual(host("/usr/bin/vllm", "serve"), ["--host", "127.20.0.1"]);
+    assert.deepEqual(host("vllm", "serve", "--host", "127.20.0.1"), []);
+    assert.deepEqual(host("vllm", "serve", "--host=127.20.0.1"), []);
+    assert.deepEqual(host("vllm", "--version"), []);
+    assert.deepEqual(host("sh", "-c", "vllm serve"), []);
   });
 
   const argvs: [string, { command?: string[]; args?: string[] }, string[]][] = [

@@ -117,6 +117,16 @@ export function argvOf(
   return image.role === "engine" ? withoutPythonModule(argv) : argv;
 }
 
+/**
+ * `vllm serve` listens on every address of the machine unless it is told one; pods may only use
+ * their own.
+ */
+export function withHost(argv: readonly string[], podAddress: string): readonly string[] {
+  const isServer = /(?:^|\/)vllm$/.test(argv[0] ?? "") && argv[1] === "serve";
+  if (!isServer || argv.some((word) => /^--host(?:=|$)/.test(word))) return argv;
+  return [...argv, "--host", podAddress];
+}
+
 /** `python3 -m vllm.entrypoints.openai.api_server ...` is the older spelling of `vllm serve ...`. */
 function withoutPythonModule(argv: string[]): string[] {
   const isPython = /(?:^|\/)python[\d.]*$/.test(argv[0] ?? "");

@@ -10,6 +10,7 @@ import type { Log } from "#telemetry/log.ts";
 import type { AddressPool } from "./addresses.ts";
 import { adoptProcess, killLeftovers } from "./container-process.ts";
 import { writePrograms } from "./container-shim.ts";
+import type { EngineChoice } from "./engine-choice.ts";
 import { ENGINE_PROGRAM } from "./images.ts";
 import { type KubeletServer, startKubeletServer } from "./kubelet-server.ts";
 import { keepNodeLease, machineCapacity, registerNode } from "./node.ts";
@@ -54,8 +55,7 @@ export interface KubeletOptions {
   readonly node: string;
   /** Variables that every container gets, the machine's own such as PATH and HOME included. */
   readonly defaults: Readonly<Record<string, string>>;
-  /** `path`: the engine's name means the program on PATH (real vLLM); `why` is told in an Event. */
-  readonly engine: { readonly from: "built-in" | "path"; readonly why: string };
+  readonly engine: EngineChoice;
   readonly podApi: PodApiAccess | undefined;
   readonly server: { readonly port: number; readonly token: string };
   readonly backoff?: RestartBackoff;
@@ -81,6 +81,8 @@ const BINDINGS: Resource<Binding> = {
   kind: "Binding",
   namespaced: true,
 };
+/** The longest pause after failures: the API server is on this machine and soon back. */
+const SCHEDULE_RETRY_MAX_MS = 5_000;
 const HOST_ADDRESS = "127.0.0.1";
 
 /**
@@ -124,7 +126,7 @@ class LocalKubelet {
     const { stateDir, pool, engine, clock } = options;
     this.#options = options;
     this.#addresses = new PodAddresses(pool, stateDir);
-    this.#queue = new WorkQueue({ clock });
+    this.#queue = new WorkQueue({ clock, backoffMaxMs: SCHEDULE_RETRY_MAX_MS });
     const programs = writePrograms({
       stateDir,
       entries: options.entries,
@@ -132,13 +134,13 @@ class LocalKubelet {
       without: engine.from === "path" ? [ENGINE_PROGRAM] : [],
     });
     const what =
-      engine.from === "path" ? "the machine's own vllm" : "the built-in engine with a tiny model";
+      engine.from === "path" ? "real vLLM" : "the built-in engine with the bundled tiny model";
     this.#deps = {
       ...options,
       programs,
       hostAddress: HOST_ADDRESS,
       allocatable: machineCapacity(),
-      engineNote: `${what}: ${engine.why}`,
+      engineNote: `${what} (${engine.why})`,
       backoff: options.backoff ?? RESTART_BACKOFF,
       kubeconfigFor: async (namespace, account) => {
         const { podApi } = options;

@@ -7,9 +7,9 @@ import type {
   PodStatus,
 } from "#api/kubernetes.ts";
 import { toTimestamp } from "#base/clock.ts";
+import { quantityNanos } from "../apiserver/quantity.ts";
 import type { PodSeen } from "./pod-plan.ts";
 import { type ContainerExit, type ContainerSeen, NEVER_STARTED, type PodPlan } from "./pod-plan.ts";
-import { parseQuantity } from "./quantity.ts";
 
 type Phase = NonNullable<PodStatus["phase"]>;
 
@@ -210,10 +210,11 @@ export function qosClassOf(pod: Pod): string {
   let isGuaranteed = true;
   for (const { resources } of containers) {
     for (const name of ["cpu", "memory"]) {
-      const limit = parseQuantity(resources?.limits?.[name] ?? "0") ?? 0;
-      const request = parseQuantity(resources?.requests?.[name] ?? String(limit)) ?? 0;
-      if (limit > 0 || request > 0) isBestEffort = false;
-      if (limit === 0 || limit !== request) isGuaranteed = false;
+      const limit = quantityNanos(resources?.limits?.[name] ?? "0") ?? 0n;
+      const asked = resources?.requests?.[name];
+      const request = asked === undefined ? limit : (quantityNanos(asked) ?? 0n);
+      if (limit > 0n || request > 0n) isBestEffort = false;
+      if (limit === 0n || limit !== request) isGuaranteed = false;
     }
   }
   if (isBestEffort) return "BestEffort";

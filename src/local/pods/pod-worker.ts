@@ -51,9 +51,9 @@ export interface PodWorkerDeps {
 /** A pod that goes down with the kubelet has this long, however long its own grace is. */
 const SHUTDOWN_GRACE_MS = 5_000;
 const DEFAULT_GRACE_S = 30;
-/** What could not be set up is tried again after this pause, doubled up to the other. */
-const RETRY_BASE_MS = 1_000;
-const RETRY_MAX_MS = 60_000;
+/** What the API server did not take is sent again after this pause, doubled up to the other. */
+const RETRY_BASE_MS = 500;
+const RETRY_MAX_MS = 4_000;
 const PREPARE_RETRY_MS = 10_000;
 /** A kubelet that goes down waits no longer than this for the API server, which may be gone. */
 const LAST_STATUS_MS = 2_000;
