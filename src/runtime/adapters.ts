@@ -129,8 +129,8 @@ export class Adapters {
     this.progress.begin(name);
     try {
       const result = await this.#mutex.run(name, () => this.#loadNow(request, stopped), stopped);
-      const { localPath: local_path, path: resolved_path } = result;
-      this.progress.finish(name, { state: "loaded", local_path, resolved_path });
+      const { localPath: local_path, path: loaded_path } = result;
+      this.progress.finish(name, { state: "loaded", local_path, loaded_path });
       return result;
     } catch (error) {
       const isLeft = stopped.aborted && isAbort(error) && !signal.aborted;

@@ -134,7 +134,7 @@ function addLoraRoutes(app: Hono, deps: AppDeps, options: RuntimeOptions): void 
       status: "success",
       message: `Successfully loaded adapter ${request.name}`,
       local_path: result.localPath,
-      resolved_path: result.path,
+      loaded_path: result.path,
       engine_response: { status: result.engine, lora_name: request.name, lora_path: result.path },
     });
   });

@@ -48,9 +48,7 @@ function engineProblem({ code, message, retriable }: EngineError): Problem {
       return { status: 503, error, code: "EngineUnavailable", retriable };
     case "Unauthorized":
       return { status: 401, error, code: "EngineRejected", retriable };
-    case "NotFound":
-    case "Rejected":
-    case "UpdatingDisabled":
+    default:
       return { status: 400, error, code: "EngineRejected", retriable };
   }
 }

@@ -49,7 +49,7 @@ const PATHS: Record<string, Record<string, Operation>> = {
           status: text("success"),
           message: text("For people"),
           local_path: text("Where the files are under the adapter's name"),
-          resolved_path: text("The version's folder, which the engine lists as root"),
+          loaded_path: text("The version's folder, which the engine lists as root"),
           engine_response: { type: "object" },
         }),
         "202": answer("Accepted, with Prefer: respond-async", { status_url: text("Where to ask") }),

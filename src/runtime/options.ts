@@ -1,10 +1,10 @@
 import { ADAPTER_MOUNT_PATH, CREDENTIALS_MOUNT_PATH } from "#api/names.ts";
 import type { SourceSettings } from "#artifact/source.ts";
 import { UserError } from "#base/errors.ts";
+import type { EngineKind } from "#engine/engine.ts";
 
 /** The engines that the sidecar speaks to. */
-export const ENGINES = ["vllm", "sglang"] as const;
-export type EngineName = (typeof ENGINES)[number];
+export const ENGINES: readonly EngineKind[] = ["vllm", "sglang"];
 
 export interface RuntimeOptions {
   /** Empty: all interfaces. */
@@ -12,7 +12,7 @@ export interface RuntimeOptions {
   readonly port: number;
   /** Serve /docs and /openapi.json. */
   readonly docs: boolean;
-  readonly engine: EngineName;
+  readonly engine: EngineKind;
   /** Only told in aibrix:info. */
   readonly engineVersion: string;
   /** Base URL of the engine, without a slash at its end. */
@@ -101,7 +101,7 @@ export function isTrue(text: string | undefined): boolean {
   return /^(1|on|yes|true)$/i.test(text ?? "");
 }
 
-function engineName(text = "vllm"): EngineName {
+function engineName(text = "vllm"): EngineKind {
   const found = ENGINES.find((name) => name === text.toLowerCase());
   if (found !== undefined) return found;
   throw new UserError(`INFERENCE_ENGINE is '${text}': use ${ENGINES.join(" or ")}`);

@@ -12,7 +12,7 @@ export interface LoadStatus {
   readonly started_at: string;
   readonly finished_at: string | null;
   readonly local_path: string | null;
-  readonly resolved_path: string | null;
+  readonly loaded_path: string | null;
   /** Only of a failed load. */
   readonly error?: string;
   readonly code?: string;
@@ -52,7 +52,7 @@ export class ProgressBoard {
       started_at: toTimestamp(this.#clock.now()),
       finished_at: null,
       local_path: null,
-      resolved_path: null,
+      loaded_path: null,
     });
   }
 

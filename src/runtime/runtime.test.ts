@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { runtimeEngine } from "#engine/runtime.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { createLog } from "#telemetry/log.ts";
 import { adapterFiles, largeAdapter, TINY } from "#test/support/adapters.ts";
@@ -89,6 +90,7 @@ async function setUp(t: TestContext, env: Record<string, string> = {}) {
     root,
     folder,
     lines,
+    url: () => sidecar.url,
     ask,
     post,
     load,
@@ -116,7 +118,7 @@ test("load: fetched, told to the engine by its version, answered in AIBrix's wor
     status: 200,
     message: "Successfully loaded adapter sql-lora",
     local_path: join(root, "sql-lora"),
-    resolved_path: path,
+    loaded_path: path,
     engine_response: { status: "loaded", lora_name: "sql-lora", lora_path: path },
   });
   assert.deepEqual(engine.calls, [`load sql-lora ${path}`]);
@@ -134,11 +136,11 @@ test("load again: nothing happens from the same place; from another it is replac
   const { engine, root, load } = await setUp(t);
   const first = await load("a", "http:/sql");
   const again = await load("a", "http:/sql");
-  assert.deepEqual([again.status, again["resolved_path"]], [200, first["resolved_path"]]);
+  assert.deepEqual([again.status, again["loaded_path"]], [200, first["loaded_path"]]);
   assert.equal(engine.calls.length, 1);
   const next = await load("a", "http:/shout");
-  assert.deepEqual(engine.calls.slice(1), [`replace a ${next["resolved_path"]}`]);
-  assert.deepEqual(versionsOf(root, "a"), [String(next["resolved_path"]).split("/").at(-1)]);
+  assert.deepEqual(engine.calls.slice(1), [`replace a ${next["loaded_path"]}`]);
+  assert.deepEqual(versionsOf(root, "a"), [String(next["loaded_path"]).split("/").at(-1)]);
 });
 
 test("an engine that restarted gets its adapter back without a download", async (t) => {
@@ -147,7 +149,7 @@ test("an engine that restarted gets its adapter back without a download", async 
   engine.held.clear();
   await artifacts.close();
   const again = await load("a", "http:/sql");
-  assert.deepEqual([again.status, again["resolved_path"]], [200, first["resolved_path"]]);
+  assert.deepEqual([again.status, again["loaded_path"]], [200, first["loaded_path"]]);
   assert.equal(engine.calls.length, 2);
 });
 
@@ -250,7 +252,7 @@ test("old versions that an engine still holds wait for a better day, also over a
   engine.refusal = "main-13-load-bad-corrupt";
   const refused = await load("a", "http:/shout");
   assert.deepEqual([refused.status, refused["code"]], [400, "EngineRejected"]);
-  assert.equal(engine.held.get("a"), first["resolved_path"]);
+  assert.equal(engine.held.get("a"), first["loaded_path"]);
   engine.refusal = undefined;
   engine.metrics = inUse("a", 1);
   await load("a", "http:/shout");
@@ -268,7 +270,7 @@ test("the direct form: a path or a hub id goes to the engine as it is, nothing i
   const direct = (lora_path: string) =>
     post("/v1/lora_adapter/load", { lora_name: "a", lora_path });
   const answer = await direct(path);
-  assert.deepEqual([answer["local_path"], answer["resolved_path"]], [path, path]);
+  assert.deepEqual([answer["local_path"], answer["loaded_path"]], [path, path]);
   assert.equal((await direct("org/repo")).status, 200);
   assert.equal((await direct("/only/the/engine/sees/this")).status, 200);
   assert.deepEqual(engine.calls, [
@@ -504,6 +506,32 @@ test("a token, where the operator sets one, guards what changes something", asyn
   const withToken = { headers: { "x-loradock-token": "t0ken" } };
   assert.equal((await load("a", "http:/sql", {}, withToken)).status, 200);
   assert.equal((await ask("/v1/models")).status, 200);
+});
+
+test("the controller's edge understands its answers: the version's path, the inventory, typed errors", async (t) => {
+  const { url, artifacts, engine, root } = await setUp(t);
+  engine.apiKey = "sk-1";
+  const runtime = runtimeEngine();
+  const target = { url: url(), apiKey: "sk-1" };
+  const signal = new AbortController().signal;
+  const request = {
+    name: "a",
+    artifactUrl: `${artifacts.url}/sql`,
+    credentials: undefined,
+    additionalConfig: undefined,
+    directPath: undefined,
+  };
+  const path = await runtime.loadArtifact(target, request, signal);
+  assert.equal(path, join(root, readlinkSync(join(root, "a"))));
+  assert.deepEqual(await runtime.inventory(target, signal), [{ name: "a", root: path }]);
+  const missing = { ...request, name: "b", artifactUrl: `${artifacts.url}/none` };
+  await assert.rejects(runtime.loadArtifact(target, missing, signal), {
+    code: "NotFound",
+    retriable: false,
+    message: /^Not found: /,
+  });
+  await runtime.unload(target, "a", signal);
+  assert.deepEqual(await runtime.inventory(target, signal), []);
 });
 
 test("the API describes itself on request", async (t) => {

@@ -1,5 +1,5 @@
-import { UserError } from "#base/errors.ts";
 import { ENGINE_HTTP_DEFAULTS } from "#engine/http.ts";
+import { sglangEngine } from "#engine/sglang.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { parseRuntimeOptions } from "#runtime/options.ts";
 import { runRuntime } from "#runtime/runtime.ts";
@@ -66,10 +66,8 @@ async function run(flags: RuntimeCommandFlags, context: CommandContext): Promise
     },
   });
   const options = parseRuntimeOptions(flags, context.env);
-  if (options.engine !== "vllm") {
-    throw new UserError(`INFERENCE_ENGINE=${options.engine} is not supported yet: use vllm`);
-  }
-  const engine = vllmEngine({ ...ENGINE_HTTP_DEFAULTS, changeTimeoutMs: options.engineTimeoutMs });
+  const limits = { ...ENGINE_HTTP_DEFAULTS, changeTimeoutMs: options.engineTimeoutMs };
+  const engine = options.engine === "sglang" ? sglangEngine(limits) : vllmEngine(limits);
   await runRuntime({ engine, clock, log, version: manifest.version }, options, signal);
   log.info("Stopped");
 }
