@@ -5,6 +5,8 @@ export class MetricTextError extends Error {
 
 const SPACE = 0x20;
 const TAB = 0x09;
+const RETURN = 0x0d;
+const HASH = 0x23;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
@@ -18,7 +20,8 @@ const isLetter = (c: number) => (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0
 const isNameChar = (c: number) =>
   isLetter(c) || (c >= 0x30 && c <= 0x39) || c === UNDERSCORE || c === COLON;
 const isNameStart = (c: number) => isLetter(c) || c === UNDERSCORE || c === COLON;
-const isBlank = (c: number) => c === SPACE || c === TAB;
+/** A carriage return before the line's end is none of the value. */
+const isBlank = (c: number) => c === SPACE || c === TAB || c === RETURN;
 
 /**
  * Checks the sample in `text[start, end)` and returns where its name ends.
@@ -33,18 +36,25 @@ export function checkSample(text: string, start: number, end: number): number {
   let at = skipBlanks(text, nameEnd, end);
   if (text.charCodeAt(at) === OPEN) at = skipLabels(text, at, end, fail);
   else if (at === nameEnd) throw fail();
-  const [, ...rest] = text.slice(at, end).trim().split(EXEMPLAR);
-  const [value = "", timestamp, ...more] = text
-    .slice(at, rest.length === 0 ? end : text.indexOf("#", at))
-    .trim()
-    .split(/[ \t]+/);
-  if (!isNumber(value) || more.length > 0) throw fail();
-  if (timestamp !== undefined && !isNumber(timestamp)) throw fail();
+  const valueAt = skipBlanks(text, at, end);
+  const valueEnd = skipWord(text, valueAt, end);
+  if (!isNumber(text.slice(valueAt, valueEnd))) throw fail();
+  let rest = skipBlanks(text, valueEnd, end);
+  if (rest < end && text.charCodeAt(rest) !== HASH) {
+    const timeEnd = skipWord(text, rest, end);
+    if (!isNumber(text.slice(rest, timeEnd))) throw fail();
+    rest = skipBlanks(text, timeEnd, end);
+  }
+  // What OpenMetrics puts behind a sample: the labels and the value of one observation.
+  if (rest < end && !text.startsWith("# {", rest)) throw fail();
   return nameEnd;
 }
 
-/** What OpenMetrics puts behind a sample: the labels and the value of one observation. */
-const EXEMPLAR = / # (?=\{)/;
+function skipWord(text: string, from: number, end: number): number {
+  let at = from;
+  while (at < end && !isBlank(text.charCodeAt(at))) at++;
+  return at;
+}
 
 function skipBlanks(text: string, from: number, end: number): number {
   let at = from;

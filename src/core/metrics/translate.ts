@@ -98,9 +98,13 @@ const HASH = 0x23;
 
 function readLine(text: string, start: number, end: number): Line | undefined {
   if (text.charCodeAt(start) === HASH) return readComment(text.slice(start, end));
-  if (start === end || text.slice(start, end).trim() === "") return undefined;
+  if (isEmpty(text, start, end)) return undefined;
   const nameEnd = checkSample(text, start, end);
   return { name: text.slice(start, nameEnd), isSample: true, type: undefined };
+}
+
+function isEmpty(text: string, start: number, end: number): boolean {
+  return start === end || (text.charCodeAt(start) <= 0x20 && text.slice(start, end).trim() === "");
 }
 
 function readComment(line: string): Line | undefined {
