@@ -6,6 +6,9 @@ import { request } from "undici";
 import type { Pod } from "#api/kubernetes.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { CONTROLLER_DEFAULTS, runController } from "#controller/controller.ts";
+import { controllerMetrics } from "#controller/metrics.ts";
+import { runtimeEngine } from "#engine/runtime.ts";
+import { sglangEngine } from "#engine/sglang.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { ENDPOINT_SLICES, MODEL_ADAPTERS, PODS } from "#kube/client.ts";
 import { parseEngineArgs } from "#local/engine/engine-args.ts";
@@ -80,11 +83,11 @@ test("adapters are loaded into real engines and answer by their names; a bad one
   const running = runController(
     {
       client: kube,
-      engine: vllmEngine(),
+      engines: { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() },
       clock: systemClock,
       log,
       random: () => 0.5,
-      metrics: createMetrics(),
+      metrics: controllerMetrics(createMetrics(), () => undefined),
     },
     { ...CONTROLLER_DEFAULTS, pollMs: 50 },
     stop.signal,

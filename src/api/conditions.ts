@@ -1,15 +1,17 @@
 import type { Condition } from "./kubernetes.ts";
+import { CONDITION_TYPES, type ConditionClaim, type ConditionType } from "./reasons.ts";
 
-/** The conditions of a ModelAdapter, in the order in which `kubectl describe` shows them. */
-export const CONDITION_TYPES = ["Initialized", "Scheduled", "Loaded", "Bound", "Ready"] as const;
-export type ConditionType = (typeof CONDITION_TYPES)[number];
+/** The condition of a type; undefined while nothing was claimed of it. */
+export function conditionOf(
+  conditions: readonly Condition[] | undefined,
+  type: ConditionType,
+): Condition | undefined {
+  return conditions?.find((condition) => condition.type === type);
+}
 
-/** What is claimed of one condition now. */
-export interface ConditionClaim {
-  readonly type: ConditionType;
-  readonly status: Condition["status"];
-  readonly reason: string;
-  readonly message: string;
+/** Whether a condition holds: false also while nothing was claimed of it. */
+export function isTrue(conditions: readonly Condition[] | undefined, type: ConditionType): boolean {
+  return conditionOf(conditions, type)?.status === "True";
 }
 
 /**

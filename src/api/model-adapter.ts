@@ -143,8 +143,10 @@ const condition = z.object({
 const podStatus = z.object({
   name: z.string().max(OBJECT_NAME_LENGTH_MAX).describe("The pod's name."),
   state: z
-    .enum(["Waiting", "Loading", "Loaded", "Retrying", "Failed", "Unloading"])
-    .describe("Where the adapter stands on this pod."),
+    .enum(["Waiting", "Loading", "Loaded", "Retrying", "Failed", "Unavailable", "Unloading"])
+    .describe(
+      "Where the adapter stands on this pod. Any state but Waiting means that the pod's engine may hold it.",
+    ),
   reason: z.string().max(1024).optional().describe("One CamelCase word for what holds it up."),
   message: z
     .string()
@@ -156,6 +158,18 @@ const podStatus = z.object({
     .max(ARTIFACT_URL_LENGTH_MAX)
     .optional()
     .describe("The artifact that the pod's engine holds, without credentials."),
+  path: z
+    .string()
+    .max(ARTIFACT_URL_LENGTH_MAX)
+    .optional()
+    .describe("The path or hub id from which the pod's engine has it."),
+  version: z
+    .string()
+    .max(LABEL_LENGTH_MAX)
+    .optional()
+    .describe(
+      "Names the state of the spec that was loaded: pods with the same version hold the same.",
+    ),
   retries: z
     .int()
     .min(0)

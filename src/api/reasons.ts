@@ -1,8 +1,21 @@
 /**
- * Every reason and sentence that a ModelAdapter's conditions and Events carry. The words are AIBrix's where
- * it has some: users' alerts and scripts match on them.
+ * Every reason and sentence that a ModelAdapter's conditions, Events and lines per pod carry. The words are AIBrix's where it has some:
+ * users' alerts and scripts match on them.
  */
-import type { ConditionClaim } from "./conditions.ts";
+import type { Condition } from "./kubernetes.ts";
+import type { Phase } from "./model-adapter.ts";
+
+/** The conditions of a ModelAdapter, in the order in which `kubectl describe` shows them. */
+export const CONDITION_TYPES = ["Initialized", "Scheduled", "Loaded", "Bound", "Ready"] as const;
+export type ConditionType = (typeof CONDITION_TYPES)[number];
+
+/** What is claimed of one condition now. */
+export interface ConditionClaim {
+  readonly type: ConditionType;
+  readonly status: Condition["status"];
+  readonly reason: Reason;
+  readonly message: string;
+}
 
 /** `default/my-lora`. */
 export interface AdapterName {
@@ -13,9 +26,47 @@ export interface AdapterName {
 /** An Event to be recorded on the ModelAdapter. */
 export interface EventText {
   readonly type: "Normal" | "Warning";
-  readonly reason: "Scheduled" | "Loaded" | "MaxRetriesExceeded";
+  readonly reason: Reason;
   readonly message: string;
 }
+
+/** Every reason there is, and when it is given. */
+export const REASONS = {
+  ModelAdapterPending: "The controller has seen the adapter; it stays on Initialized.",
+  PodNotReady:
+    "No pod can host the adapter, or this one cannot now; the message says what it lacks.",
+  Scheduled: "Pods were chosen.",
+  Rescheduling: "The pods that were chosen can no longer host the adapter; others are looked for.",
+  Loading: "The adapter is being loaded.",
+  Loaded: "The engine lists the adapter.",
+  ModelAdapterLoadingError:
+    "A load failed; the message has the words of the engine or the sidecar.",
+  MaxRetriesExceeded:
+    "The last of five retries on a pod failed; another pod is tried, if there is one.",
+  Bound: "Service and EndpointSlice are in place.",
+  ServiceCreateError: "The Service could not be written, or its name belongs to somebody else.",
+  EndpointSliceCreateError:
+    "The EndpointSlice could not be written, or its name belongs to somebody else.",
+  ModelAdapterAvailable: "At least one pod serves the adapter.",
+  ModelAdapterUnavailable: "No pod serves the adapter.",
+  AdapterMigrating: "The adapter moves to another pod, which does not serve it yet.",
+  ValidationFailed: "The spec cannot be meant; the message names the field and the cure.",
+  BaseModelMismatch:
+    "The pod serves another base model than spec.baseModel names, or none is named.",
+  Capacity: "The engine dropped the adapter by itself, more than once: it holds as many as it can.",
+  Leftover: "The adapter should not be on this pod any more and is being unloaded.",
+} as const;
+export type Reason = keyof typeof REASONS;
+
+/** The condition that makes a phase: its reason and message are the phase's, too. */
+export const PHASE_CONDITION: Readonly<Record<Phase, ConditionType>> = {
+  Pending: "Scheduled",
+  Scheduled: "Scheduled",
+  Loading: "Loaded",
+  Bound: "Bound",
+  Running: "Ready",
+  Failed: "Ready",
+};
 
 const listOf = (pods: readonly string[]) => `[${pods.join(" ")}]`;
 const on = (pods: readonly string[]) =>
@@ -86,7 +137,7 @@ export const CONDITION = {
     message: `Service and EndpointSlice ${namespace}/${name} are in place`,
   }),
   unbound: (
-    reason: "ModelAdapterLoadingError" | "ServiceCreateError",
+    reason: "ModelAdapterLoadingError" | "ServiceCreateError" | "EndpointSliceCreateError",
     why: string,
   ): ConditionClaim => ({ type: "Bound", status: "False", reason, message: why }),
   ready: ({ namespace, name }: AdapterName): ConditionClaim => ({
@@ -96,7 +147,12 @@ export const CONDITION = {
     message: `ModelAdapter ${namespace}/${name} is ready`,
   }),
   unready: (
-    reason: "ModelAdapterUnavailable" | "ModelAdapterLoadingError" | "ServiceCreateError",
+    reason:
+      | "ModelAdapterUnavailable"
+      | "ModelAdapterLoadingError"
+      | "AdapterMigrating"
+      | "ServiceCreateError"
+      | "EndpointSliceCreateError",
     why: string,
   ): ConditionClaim => ({ type: "Ready", status: "False", reason, message: why }),
 } as const;
@@ -116,5 +172,11 @@ export const EVENT = {
     type: "Warning",
     reason: "MaxRetriesExceeded",
     message: `Max retries exceeded for pod ${pod}: ${error}`,
+  }),
+  /** A phase that lasts: told in the words of the condition that makes it. */
+  ofCondition: (type: EventText["type"], { reason, message }: ConditionClaim): EventText => ({
+    type,
+    reason,
+    message,
   }),
 } as const;

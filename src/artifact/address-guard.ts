@@ -67,12 +67,13 @@ function expandIpv6(address: string): number[] {
   return [...left, ...Array<number>(8 - left.length - right.length).fill(0), ...right];
 }
 
-/** @throws ArtifactError AccessDenied when `url` names a forbidden address outright. */
-export function checkUrlHost(url: URL): void {
-  const host = url.hostname.replace(/^\[|\]$/g, "").replace(/\.$/, "");
-  if (isForbiddenAddress(host) || host === "localhost" || host.endsWith(".localhost")) {
-    throw refused(host);
-  }
+/** Tells which addresses are not connected to. */
+export type AddressRule = (address: string) => boolean;
+
+/** @throws ArtifactError AccessDenied when `url` names a forbidden address outright, without a name to resolve. */
+export function checkUrlHost(url: URL, isForbidden: AddressRule): void {
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  if (isForbidden(host)) throw refused(host);
 }
 
 function refused(host: string): ArtifactError {
@@ -93,18 +94,16 @@ type LookupCallback = (
  * Name resolution for connections: fails when a name leads to a forbidden address. It stands where the
  * socket asks, so the address that was checked is the one that is connected to.
  */
-export function guardedLookup(
-  hostname: string,
-  options: LookupOptions,
-  callback: LookupCallback,
-): void {
-  lookup(hostname, { ...options, all: true }, (error, addresses) => {
-    if (error !== null) return callback(error, []);
-    if (addresses.some(({ address }) => isForbiddenAddress(address))) {
-      return callback(refused(hostname), []);
-    }
-    const [first] = addresses;
-    if (options.all === true || first === undefined) return callback(null, addresses);
-    callback(null, first.address, first.family);
-  });
+export function guardedLookup(isForbidden: AddressRule) {
+  return (hostname: string, options: LookupOptions, callback: LookupCallback): void => {
+    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, []);
+      if (addresses.some(({ address }) => isForbidden(address))) {
+        return callback(refused(hostname), []);
+      }
+      const [first] = addresses;
+      if (options.all === true || first === undefined) return callback(null, addresses);
+      callback(null, first.address, first.family);
+    });
+  };
 }

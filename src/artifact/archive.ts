@@ -1,9 +1,9 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Transform } from "node:stream";
+import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
+import { crc32, createGunzip, createInflateRaw } from "node:zlib";
 import { extract as extractTar, type Header } from "tar-stream";
 import { type Entry, getFileNameLowLevel, openPromise, type ZipFile } from "yauzl";
 import { ArtifactError, isNoSpace } from "./errors.ts";
@@ -16,8 +16,8 @@ export interface ArchiveLimits {
 }
 
 /** Weights hardly compress; what grows more than this beyond a first allowance is a bomb. */
-const EXPANSION_MAX = 200;
-const EXPANSION_FREE_BYTES = 256 << 20;
+const EXPANSION_MAX = 100;
+const EXPANSION_FREE_BYTES = 64 << 20;
 
 /**
  * Unpacks a tar, tar.gz or zip (told apart by their first bytes) into an empty folder.
@@ -84,11 +84,12 @@ class UnpackTarget {
     if (path !== "") await mkdir(join(this.#into, path), { recursive: true });
   }
 
-  async file(name: string, content: AsyncIterable<Uint8Array>): Promise<void> {
+  /** `steps`: where the content comes from, and what it passes on its way. */
+  async file(name: string, steps: [Readable, ...Transform[]], signal: AbortSignal): Promise<void> {
     const target = join(this.#into, this.#admit(name, "file"));
     await mkdir(dirname(target), { recursive: true });
     // "wx": a name that exists already, by whatever trick, is an error and not followed.
-    await pipeline(content, createWriteStream(target, { flags: "wx" }), { signal: this.signal });
+    await pipeline([...steps, createWriteStream(target, { flags: "wx" })], { signal });
   }
 
   /** Counts what comes out of a decompressor, whatever the archive says about it. */
@@ -146,26 +147,32 @@ async function unpackTar(archive: string, isGzip: boolean, target: UnpackTarget)
   const feeding = pipeline([createReadStream(archive), ...steps, target.counter(), extract], {
     signal: target.signal,
   });
-  // When a member is refused the loop below says why; this promise must not fail unheard meanwhile.
-  feeding.catch(() => {});
-  for await (const entry of extract) {
-    const content = entry as unknown as AsyncIterable<Uint8Array>;
-    await unpackTarEntry(entry.header, content, target);
+  // The stream of a member does not end when the archive breaks off inside it.
+  const broken = new AbortController();
+  feeding.catch((error: unknown) => broken.abort(error));
+  const signal = AbortSignal.any([target.signal, broken.signal]);
+  try {
+    for await (const entry of extract) {
+      await unpackTarEntry(entry.header, Readable.from(entry), target, signal);
+    }
+  } catch (error) {
+    throw broken.signal.aborted ? broken.signal.reason : error;
   }
   await feeding;
 }
 
 async function unpackTarEntry(
   header: Header,
-  content: AsyncIterable<Uint8Array>,
+  content: Readable,
   target: UnpackTarget,
+  signal: AbortSignal,
 ): Promise<void> {
   switch (header.type) {
     case "directory":
       return target.folder(header.name);
     case "file":
     case "contiguous-file":
-      return target.file(header.name, content);
+      return target.file(header.name, [content], signal);
     default:
       throw badMember(header.name, `is a ${header.type}, and only files and folders are unpacked`);
   }
@@ -185,6 +192,9 @@ async function unpackZip(archive: string, target: UnpackTarget): Promise<void> {
   }
 }
 
+const STORED = 0;
+const DEFLATED = 8;
+
 async function unpackZipEntry(zip: ZipFile, entry: Entry, target: UnpackTarget): Promise<void> {
   const { generalPurposeBitFlag, fileNameRaw, extraFields } = entry;
   const name = getFileNameLowLevel(generalPurposeBitFlag, fileNameRaw, extraFields, true);
@@ -194,6 +204,30 @@ async function unpackZipEntry(zip: ZipFile, entry: Entry, target: UnpackTarget):
   }
   if (name.endsWith("/")) return target.folder(name);
   if (entry.isEncrypted()) throw badMember(name, "is encrypted");
-  const content = await zip.openReadStreamPromise(entry);
-  await target.file(name, content.pipe(target.counter()));
+  const { compressionMethod: method } = entry;
+  if (method !== STORED && method !== DEFLATED) {
+    throw badMember(name, `is compressed by method ${method}, and only deflate is known`);
+  }
+  // Inflated here rather than by the library, whose own stream fails twice and checks no CRC.
+  const raw = await zip.openReadStreamPromise(entry, { decodeFileData: false });
+  const inflate = method === DEFLATED ? [createInflateRaw()] : [];
+  const steps: [Readable, ...Transform[]] = [raw, ...inflate, target.counter(), checked(entry)];
+  await target.file(name, steps, target.signal);
+}
+
+/** Passes bytes on, and fails at their end when they are not what the archive's directory says. */
+function checked(entry: Entry): Transform {
+  let crc = 0;
+  let size = 0;
+  return new Transform({
+    transform: (chunk: Buffer, _encoding, done) => {
+      crc = crc32(chunk, crc);
+      size += chunk.length;
+      done(null, chunk);
+    },
+    flush: (done) => {
+      const isSame = crc === entry.crc32 && size === entry.uncompressedSize;
+      done(isSame ? null : new Error("a member does not match its checksum"));
+    },
+  });
 }

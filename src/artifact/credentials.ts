@@ -75,7 +75,8 @@ export function headersOf(credentials: Credentials): Record<string, string> {
       throw wrong("has an entry that is not a valid HTTP header");
     }
     if (RESERVED_HEADERS.has(name.toLowerCase())) throw wrong(`must not set ${name}`);
-    headers[name] = content;
+    // In one spelling, so that one given twice is sent once.
+    headers[name.toLowerCase()] = content;
   }
   return headers;
 }

@@ -7,7 +7,6 @@ import { UserError } from "#base/errors.ts";
 import { Semaphore } from "#base/semaphore.ts";
 import type { Log } from "#telemetry/log.ts";
 import { ADAPTER_CONFIG } from "./adapter-files.ts";
-import { unpackArchive } from "./archive.ts";
 import { readCredentials } from "./credentials.ts";
 import { downloadFile, withRetries } from "./download-file.ts";
 import { ArtifactError, isNoSpace, noSpace } from "./errors.ts";
@@ -16,6 +15,7 @@ import { memberPath } from "./member-path.ts";
 import { isVisibleFolder } from "./path.ts";
 import {
   type ArtifactSource,
+  type Content,
   type Credentials,
   type Listing,
   type RemoteFile,
@@ -32,8 +32,8 @@ const PARALLEL_FILES_MAX = 8;
 const CHANGES_MAX = 3;
 /** Half downloads are worth keeping for a retry, not for ever. */
 const STAGING_AGE_MAX_MS = 3_600_000;
-/** Larger than any adapter; whole models are not delivered here. */
-const ARTIFACT_BYTES_MAX = 64 * 2 ** 30;
+/** Larger than any adapter, and any model. */
+const BYTES_MAX: Record<Content, number> = { adapter: 64 * 2 ** 30, model: 4 * 2 ** 40 };
 const MEMBERS_MAX = 10_000;
 /** Left free beside what is to be written. */
 const FREE_BYTES_MIN = 16 << 20;
@@ -41,7 +41,8 @@ const FREE_BYTES_MIN = 16 << 20;
 const UNPACKED = "unpacked";
 
 export interface DeliveryOptions {
-  /** The adapters' root folder. */
+  readonly content: Content;
+  /** The folder in which everything is published under its name. */
   readonly root: string;
   readonly credentialsFolder: string;
   readonly settings: SourceSettings;
@@ -115,6 +116,13 @@ interface Context extends DeliveryOptions {
   readonly slots: Semaphore;
 }
 
+/** @throws ArtifactError InvalidArtifact when the folder is no adapter that an engine could load. */
+async function validate(context: Context, folder: string, request: DeliveryRequest): Promise<void> {
+  if (context.content === "model") return;
+  const { allowPickle } = context.settings;
+  await validateAdapter(folder, { allowPickle, maxRank: request.maxRank });
+}
+
 async function deliver(
   context: Context,
   request: DeliveryRequest,
@@ -123,16 +131,16 @@ async function deliver(
   const { settings, store, log, http } = context;
   const localPath = store.linkPath(request.name);
   const url = parseArtifactUrl(request.artifactUrl);
-  const rules = { allowPickle: settings.allowPickle, maxRank: request.maxRank };
   if (url.kind === "path") {
-    if (await isVisibleFolder(url.path)) await validateAdapter(url.path, rules);
+    if (await isVisibleFolder(url.path)) await validate(context, url.path, request);
     return { localPath: url.path, path: url.path, fetched: false };
   }
   const credentials = await readCredentials(request.credentials, context.credentialsFolder);
-  const source = await openSource(url, { credentials, settings, http, log });
+  const { content } = context;
+  const source = await openSource(url, { content, credentials, settings, http, log });
   const state = await look(context, source, request.name, signal);
   if (state.version !== undefined) {
-    await validateAdapter(state.version.path, rules);
+    await validate(context, state.version.path, request);
     if (!state.isPublished) await store.point(request.name, state.version.id);
     return { localPath, path: state.version.path, fetched: false };
   }
@@ -222,24 +230,22 @@ async function fetchListed(
   const { store, settings } = context;
   const { name } = request;
   for (const file of listing.files) memberPath(file.path);
-  if (!listing.archive)
+  if (!listing.archive && context.content === "adapter") {
     validateNames(
       listing.files.map((file) => file.path),
       settings,
     );
-  await checkSpace(store, listing.files);
+  }
+  await checkSpace(context, listing.files);
   // Without an identity a half download could belong to other content: it gets a key of its own.
   const known = listing.identity ?? `${context.clock.now()}`;
   const staged = await store.stage(name, versionId(source.location, known));
   const hashes = await fetchFiles(context, source, listing.files, staged, request, signal);
   // The bytes stand for a source that has no name for its content.
   const identity = listing.identity ?? createHash("sha256").update(hashes.join()).digest("hex");
-  const folder = listing.archive ? await unpack(staged, listing, signal) : staged;
+  const folder = listing.archive ? await unpack(context, staged, listing, signal) : staged;
   try {
-    await validateAdapter(folder, {
-      allowPickle: settings.allowPickle,
-      maxRank: request.maxRank,
-    });
+    await validate(context, folder, request);
   } catch (error) {
     // Continuing it would only end here again.
     await store.dropStaging(name);
@@ -259,14 +265,10 @@ async function fetchListed(
   return version;
 }
 
-async function checkSpace(store: VersionStore, files: readonly RemoteFile[]): Promise<void> {
+async function checkSpace(context: Context, files: readonly RemoteFile[]): Promise<void> {
+  const { store, content } = context;
   const needed = files.reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0);
-  if (needed > ARTIFACT_BYTES_MAX) {
-    throw new ArtifactError(
-      "InvalidArtifact",
-      `The artifact is larger than ${ARTIFACT_BYTES_MAX} bytes: is it a whole model instead of an adapter?`,
-    );
-  }
+  if (needed > BYTES_MAX[content]) throw tooLarge(content);
   if (needed + FREE_BYTES_MIN > (await store.freeBytes())) throw noSpace(store.root);
 }
 
@@ -294,7 +296,7 @@ async function fetchFiles(
       const onPosition = (bytes: number) => {
         positions[index] = bytes;
         const bytesDone = positions.reduce((sum, n) => sum + n, 0);
-        if (bytesDone > ARTIFACT_BYTES_MAX) failed.abort(tooLarge());
+        if (bytesDone > BYTES_MAX[context.content]) failed.abort(tooLarge(context.content));
         request.onProgress?.({ bytesDone, bytesTotal });
       };
       try {
@@ -304,7 +306,7 @@ async function fetchFiles(
               source,
               file,
               path,
-              bytesMax: ARTIFACT_BYTES_MAX,
+              bytesMax: BYTES_MAX[context.content],
               clock: context.clock,
               onPosition,
               signal: either,
@@ -322,19 +324,29 @@ async function fetchFiles(
   return results.map((result) => (result as PromiseFulfilledResult<string>).value);
 }
 
-const tooLarge = () =>
-  new ArtifactError("InvalidArtifact", `The artifact is larger than ${ARTIFACT_BYTES_MAX} bytes`);
+const tooLarge = (content: Content) =>
+  new ArtifactError(
+    "InvalidArtifact",
+    `The artifact is larger than the ${BYTES_MAX[content]} bytes allowed for one ${content}`,
+  );
 
 /** Unpacks the staged archive; returns the folder in it that is the adapter. */
-async function unpack(staged: string, listing: Listing, signal: AbortSignal): Promise<string> {
+async function unpack(
+  context: Context,
+  staged: string,
+  listing: Listing,
+  signal: AbortSignal,
+): Promise<string> {
   const archive = join(staged, listing.files[0]?.path ?? "");
   const into = join(staged, UNPACKED);
   await rm(into, { recursive: true, force: true });
   await mkdir(into);
-  const limits = { unpackedBytesMax: ARTIFACT_BYTES_MAX, membersMax: MEMBERS_MAX };
+  const limits = { unpackedBytesMax: BYTES_MAX[context.content], membersMax: MEMBERS_MAX };
   try {
+    // Loaded when the first archive comes: most adapters are folders.
+    const { unpackArchive } = await import("./archive.ts");
     await unpackArchive(archive, into, limits, signal);
-    const folder = await adapterFolder(into);
+    const folder = context.content === "adapter" ? await adapterFolder(into) : into;
     await rm(archive);
     return folder;
   } catch (error) {

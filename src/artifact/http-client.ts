@@ -2,7 +2,12 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { Agent, request } from "undici";
 import { describeError } from "#base/network-error.ts";
-import { checkUrlHost, guardedLookup } from "./address-guard.ts";
+import {
+  type AddressRule,
+  checkUrlHost,
+  guardedLookup,
+  isForbiddenAddress,
+} from "./address-guard.ts";
 import { ArtifactError } from "./errors.ts";
 
 /** A store that is silent for longer is given up; the download goes on with the next try. */
@@ -42,20 +47,22 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
-export function createHttpClient(): HttpClient {
+/** `isForbidden` says which addresses need `allowPrivate`. */
+export function createHttpClient(isForbidden: AddressRule = isForbiddenAddress): HttpClient {
   const limits = {
     connections: CONNECTIONS_PER_ORIGIN_MAX,
     headersTimeout: SILENCE_MS,
     bodyTimeout: SILENCE_MS,
   };
   const open = new Agent({ ...limits, connect: { timeout: CONNECT_MS } });
-  const guarded = new Agent({ ...limits, connect: { timeout: CONNECT_MS, lookup: guardedLookup } });
+  const lookup = guardedLookup(isForbidden);
+  const guarded = new Agent({ ...limits, connect: { timeout: CONNECT_MS, lookup } });
 
   async function send(url: URL, options: HttpRequest): Promise<HttpResponse> {
     let current = url;
     let firstHeaders: IncomingHttpHeaders | undefined;
     for (let hop = 0; hop <= REDIRECTS_MAX; hop++) {
-      if (!options.allowPrivate) checkUrlHost(current);
+      if (!options.allowPrivate) checkUrlHost(current, isForbidden);
       const isHome = current.origin === url.origin;
       const response = await exchange(current, isHome, options);
       firstHeaders ??= response.headers;

@@ -1,7 +1,7 @@
 import { redactArtifactUrl } from "#api/artifact-url.ts";
 import { ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS } from "./adapter-files.ts";
 import { headersOf } from "./credentials.ts";
-import { httpStatusError } from "./errors.ts";
+import { ArtifactError, httpStatusError } from "./errors.ts";
 import type { HttpResponse } from "./http-client.ts";
 import { discard, fileBytes, rangeHeaders, wholeSize } from "./http-range.ts";
 import type { ArtifactSource, Listing, RemoteFile, SourceContext } from "./source.ts";
@@ -17,6 +17,12 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
   const originHeaders = headersOf(context.credentials);
   const sent = Object.keys(originHeaders).length > 0 || url.username !== "";
   const isArchive = /\.(tar|tar\.gz|tgz|zip)$/i.test(url.pathname);
+  if (!isArchive && context.content === "model") {
+    throw new ArtifactError(
+      "Unsupported",
+      "http(s):// serves models as archives only (.tar, .tar.gz, .tgz, .zip): folders cannot be listed",
+    );
+  }
   const files = new Map(
     isArchive ? [[ARCHIVE_FILE, url] as const] : folderFiles(url, context.settings.allowPickle),
   );
@@ -73,7 +79,7 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
   }
 
   return {
-    location: redactArtifactUrl(text),
+    location: isArchive ? redactArtifactUrl(text) : folderOf(redactArtifactUrl(text)),
     pinned: undefined,
     list,
     read: async (file, fromByte, signal) => {
@@ -87,6 +93,12 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
       throw failure(response.status, target);
     },
   };
+}
+
+/** With or without a slash, or by one of its files: it is the same folder. */
+function folderOf(url: string): string {
+  const names = `${ADAPTER_CONFIG}|${ADAPTER_WEIGHTS}|${ADAPTER_PICKLE}`.replaceAll(".", "\\.");
+  return url.replace(new RegExp(`/(?:${names})?$`), "");
 }
 
 /**

@@ -30,6 +30,7 @@ async function start(t: TestContext) {
   const http = createHttpClient();
   const root = join(folder, "adapters");
   const delivery = createDelivery({
+    content: "adapter",
     root,
     credentialsFolder: join(folder, "credentials"),
     settings: {

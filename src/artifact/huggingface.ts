@@ -3,7 +3,12 @@ import { isForbiddenAddress } from "./address-guard.ts";
 import { ArtifactError, httpStatusError } from "./errors.ts";
 import type { HttpResponse } from "./http-client.ts";
 import { discard, fileBytes, rangeHeaders } from "./http-range.ts";
-import type { ArtifactSource, Listing, SourceContext } from "./source.ts";
+import {
+  type ArtifactSource,
+  type Listing,
+  SourceChangedError,
+  type SourceContext,
+} from "./source.ts";
 
 const ADVICE = "the key huggingface_token of the Secret, or HF_TOKEN";
 /** A branch or a tag moves; a full commit hash names one content for ever. */
@@ -61,6 +66,11 @@ export function huggingFaceSource(
     };
   };
 
+  const isWanted = (path: string) =>
+    context.content === "model"
+      ? !path.startsWith(".")
+      : isAdapterFile(path, context.settings.allowPickle);
+
   async function list(signal: AbortSignal): Promise<Listing> {
     const hub = await import("@huggingface/hub");
     const common = { hubUrl: endpoint, fetch: fetchOver(signal) };
@@ -80,11 +90,10 @@ export function huggingFaceSource(
     const files = await readable(what, async () => {
       const found: Listing["files"][number][] = [];
       let seen = 0;
-      for await (const entry of hub.listFiles({ ...common, repo, revision: commit })) {
+      const recursive = context.content === "model";
+      for await (const entry of hub.listFiles({ ...common, repo, revision: commit, recursive })) {
         if (++seen > LISTED_FILES_MAX) break;
-        if (entry.type !== "file" || !isAdapterFile(entry.path, context.settings.allowPickle)) {
-          continue;
-        }
+        if (entry.type !== "file" || !isWanted(entry.path)) continue;
         const oid = entry.lfs?.oid.replace(/^sha256:/, "");
         found.push({
           path: entry.path,
@@ -107,7 +116,13 @@ export function huggingFaceSource(
     read: async (file, fromByte, signal) => {
       const url = new URL(`${endpoint}/${repo}/resolve/${file.validator}/${file.path}`);
       const { range } = rangeHeaders(fromByte, file.validator);
-      const response = await send(url, range === undefined ? {} : { range }, signal);
+      const response = await send(url, range === undefined ? {} : { range }, signal).catch(
+        (error: unknown) => {
+          // What was listed a moment ago and is gone now: the branch has moved on.
+          const isGone = error instanceof ArtifactError && error.code === "NotFound";
+          throw isGone && pinned === undefined ? new SourceChangedError(`${what} changed`) : error;
+        },
+      );
       const bytes = fileBytes(response, { ...file, validator: undefined }, fromByte);
       const linked = /^"?([0-9a-f]{64})"?$/.exec(String(response.firstHeaders["x-linked-etag"]));
       return { ...bytes, sha256: linked?.[1] };

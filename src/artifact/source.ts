@@ -69,8 +69,12 @@ export interface SourceSettings {
   readonly allowPickle: boolean;
 }
 
+/** `adapter`: a LoRA adapter, its own files only, validated. `model`: everything that is there, as it is. */
+export type Content = "adapter" | "model";
+
 /** What a source may use. */
 export interface SourceContext {
+  readonly content: Content;
   readonly credentials: Credentials;
   readonly settings: SourceSettings;
   readonly http: HttpClient;

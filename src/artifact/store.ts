@@ -172,11 +172,14 @@ export class VersionStore {
     else await unlink(link);
   }
 
-  /** Every version folder of every adapter, published or not, whole or not. */
-  async versions(): Promise<{ name: string; id: string; path: string; isPublished: boolean }[]> {
+  /** Every version folder of one or of all adapters, published or not, whole or not. */
+  async versions(
+    only?: string,
+  ): Promise<{ name: string; id: string; path: string; isPublished: boolean }[]> {
     const found = [];
     const top = join(this.root, BOOKKEEPING, "versions");
-    for (const name of (await names(top)).filter((name) => NAME.test(name))) {
+    const adapters = only === undefined ? await names(top) : [only];
+    for (const name of adapters.filter((name) => NAME.test(name))) {
       const link = await readlink(this.linkPath(name)).catch(() => undefined);
       const ids = (await names(join(top, name))).map((entry) =>
         entry.replace(/\.json(\.tmp)?$/, ""),

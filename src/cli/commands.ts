@@ -8,6 +8,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./commands/controller.ts")).controllerCommand,
   },
   {
+    name: "runtime",
+    summary: "run the sidecar of an inference engine",
+    load: async () => (await import("./commands/runtime.ts")).runtimeCommand,
+  },
+  {
     name: "gateway",
     summary: "run the OpenAI-compatible gateway",
     load: async () => (await import("./commands/gateway.ts")).gatewayCommand,

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { toTimestamp } from "#base/clock.ts";
-import type { Engine, EngineTarget } from "#engine/engine.ts";
+import type { ArtifactRequest, EngineTarget, Runtime } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
 import { ENDPOINT_SLICES, EVENTS, MODEL_ADAPTERS, PODS, SERVICES } from "#kube/client.ts";
 import { createLog } from "#telemetry/log.ts";
@@ -11,10 +11,11 @@ import { createMetrics } from "#telemetry/metrics.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { MemoryKube } from "#test/support/memory-kube.ts";
-import { CONTROLLER_DEFAULTS, runController } from "./controller.ts";
+import { CONTROLLER_DEFAULTS, type ControllerOptions, runController } from "./controller.ts";
+import { controllerMetrics } from "./metrics.ts";
 
 /** Engines in memory, one an address. */
-class Engines implements Engine {
+class Engines implements Runtime {
   readonly held = new Map<string, Map<string, string>>();
   readonly calls: string[] = [];
   refuse: (target: EngineTarget) => EngineError | undefined = () => undefined;
@@ -40,13 +41,19 @@ class Engines implements Engine {
     this.of(target.url).set(name, path);
   }
 
+  async loadArtifact(target: EngineTarget, { name, artifactUrl }: ArtifactRequest) {
+    const path = `/versions/${name}/${artifactUrl.split("/").at(-1)}`;
+    await this.load(target, { name, path });
+    return path;
+  }
+
   async unload(target: EngineTarget, name: string) {
     this.calls.push(`unload ${target.url} ${name}`);
     this.of(target.url).delete(name);
   }
 }
 
-function start(t: TestContext) {
+function start(t: TestContext, options: Partial<ControllerOptions> = {}) {
   const kube = new MemoryKube();
   const engines = new Engines();
   const stop = new AbortController();
@@ -55,13 +62,17 @@ function start(t: TestContext) {
   const log = createLog({ format: "text", clock: systemClock, write });
   const deps = {
     client: kube,
-    engine: engines,
+    engines: { vllm: engines, sglang: engines, runtime: engines },
     clock: systemClock,
     log,
     random: () => 0.5,
-    metrics: createMetrics(),
+    metrics: controllerMetrics(createMetrics(), () => undefined),
   };
-  const running = runController(deps, { ...CONTROLLER_DEFAULTS, pollMs: 20 }, stop.signal);
+  const running = runController(
+    deps,
+    { ...CONTROLLER_DEFAULTS, pollMs: 20, ...options },
+    stop.signal,
+  );
   t.after(async () => {
     stop.abort();
     await running;
@@ -142,9 +153,13 @@ test("an adapter is loaded on all pods, published, told of, and after its deleti
   assert(!lines.join("").includes("sk-1"));
   const events = await eventually("events", async () => {
     const { items } = await kube.list(EVENTS);
-    return items.length >= 2 && items;
+    return items.length >= 3 && items;
   });
-  assert.deepEqual(events.map((event) => event.reason).sort(), ["Loaded", "Scheduled"]);
+  assert.deepEqual(events.map((event) => event.reason).sort(), [
+    "Loaded",
+    "ModelAdapterAvailable",
+    "Scheduled",
+  ]);
 
   await kube.delete(MODEL_ADAPTERS, name);
   await eventually("gone", async () => (await kube.list(MODEL_ADAPTERS)).items.length === 0);

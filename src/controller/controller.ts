@@ -4,16 +4,11 @@
  */
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
-import { API_KEY_CONFIG, CONTROLLER_NAME, FIELD_MANAGER, FINALIZER, LABEL } from "#api/names.ts";
+import { CONTROLLER_NAME, RUNTIME_CONTAINER, SYSTEM_NAMESPACE } from "#api/names.ts";
 import type { Clock } from "#base/clock.ts";
 import { describeError } from "#base/network-error.ts";
-import { Semaphore } from "#base/semaphore.ts";
-import { directPath } from "#core/adapter/direct-path.ts";
-import { type Operation, type Plan, plan } from "#core/adapter/plan.ts";
-import { failureAfter } from "#core/adapter/retry.ts";
-import { matchesSelector } from "#core/adapter/selector.ts";
-import type { Engine, EngineTarget } from "#engine/engine.ts";
-import { EngineError } from "#engine/errors.ts";
+import { type Plan, plan } from "#core/adapter/plan.ts";
+import type { Seen } from "#core/adapter/seen.ts";
 import {
   ENDPOINT_SLICES,
   isConflict,
@@ -22,36 +17,39 @@ import {
   keyOf,
   MODEL_ADAPTERS,
   PODS,
-  SECRETS,
   SERVICES,
 } from "#kube/client.ts";
-import { type EventRecorder, startEventRecorder } from "#kube/events.ts";
+import { startEventRecorder } from "#kube/events.ts";
 import { type Informer, startInformer } from "#kube/informer.ts";
 import { WorkQueue } from "#kube/workqueue.ts";
 import type { Log } from "#telemetry/log.ts";
-import type { Metrics } from "#telemetry/metrics.ts";
-import { Inventory } from "./inventory.ts";
-import { Memory } from "./memory.ts";
-import { type ControllerMetrics, controllerMetrics } from "./metrics.ts";
-import { portOf, serviceOf, sliceOf } from "./objects.ts";
-import { observe, readySince } from "./observe.ts";
+import { type ActDeps, publish, tell, unpublished, writeMetadata } from "./act.ts";
+import { EngineWork, LATE_LOAD_MS } from "./engine-work.ts";
+import { Fleet } from "./fleet.ts";
+import { type Changed, Inventory } from "./inventory.ts";
+import { Memory, uidOf } from "./memory.ts";
+import type { ControllerGauges, ControllerMetrics } from "./metrics.ts";
+import { portOf } from "./objects.ts";
+import { isFinished, observe, readySince } from "./observe.ts";
+import { Occupancy } from "./occupancy.ts";
+import { adapterPlace, type Engines, type Place, placeOf } from "./places.ts";
+import { type Auth, authOf, Secrets } from "./secrets.ts";
+import { runSweeper } from "./sweeper.ts";
+import { Tombstones } from "./tombstones.ts";
 
-/** Operations under way at once on one pod, and over all pods. */
-const OPERATIONS_PER_POD_MAX = 4;
-const OPERATIONS_MAX = 256;
-/** How long a finished operation waits for others of the same adapter before it is told of, milliseconds. */
-const TOGETHER_MS = 100;
+/** How long the first look at adapters waits for engines that are slow to tell what they hold. */
+const FIRST_ANSWERS_MS = 1000;
 
 export interface ControllerDeps {
   readonly client: KubeClient;
-  readonly engine: Engine;
+  readonly engines: Engines;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: ControllerMetrics;
   /** 0 to 1; spreads pauses after failures. */
   readonly random: () => number;
-  readonly metrics: Metrics;
-  /** Called once when everything there is to know has been read. */
-  readonly onSynced?: () => void;
+  /** Decides; the one in core, unless a test wants to see a wrong one caught. */
+  readonly planner?: (seen: Seen) => Plan;
 }
 
 export interface ControllerOptions {
@@ -61,12 +59,20 @@ export interface ControllerOptions {
   readonly workers: number;
   /** What `schedulerName: default` means. */
   readonly schedulerPolicy: SchedulerName;
+  /** Load through the sidecar on pods that have one. */
+  readonly enableRuntimeSidecar: boolean;
+  /** Where the controller keeps what must outlast it. */
+  readonly namespace: string;
+  /** Called when the caches are complete. */
+  readonly onSynced?: (gauges: ControllerGauges) => void;
 }
 
 export const CONTROLLER_DEFAULTS: ControllerOptions = {
   pollMs: 2000,
   workers: 16,
   schedulerPolicy: "default",
+  enableRuntimeSidecar: false,
+  namespace: SYSTEM_NAMESPACE,
 };
 
 /** Runs the controller until `signal` is aborted; waits for the API server as long as it takes. */
@@ -84,76 +90,112 @@ class Controller {
   readonly #signal: AbortSignal;
   readonly #adapters: Informer<ModelAdapter>;
   readonly #pods: Informer<Pod>;
-  readonly #services: Informer<Service>;
-  readonly #slices: Informer<EndpointSlice>;
-  readonly #events: EventRecorder;
+  readonly #act: ActDeps & { events: { done: Promise<void> } };
   readonly #queue: WorkQueue;
-  readonly #inventory: Inventory;
   readonly #memory = new Memory();
-  readonly #metrics: ControllerMetrics;
-  readonly #places = new Semaphore(OPERATIONS_MAX);
-  readonly #podPlaces = new Map<string, Semaphore>();
-  readonly #operations = new Set<Promise<void>>();
+  readonly #occupancy = new Occupancy();
+  readonly #fleet: Fleet;
+  readonly #secrets: Secrets;
+  readonly #tombstones: Tombstones;
+  readonly #inventory: Inventory;
+  readonly #work: EngineWork;
 
   constructor(deps: ControllerDeps, options: ControllerOptions, signal: AbortSignal) {
-    const { client, clock, log, random } = deps;
+    const { client, clock, log, random, engines } = deps;
     this.#deps = deps;
     this.#options = options;
     this.#signal = signal;
-    const byNamespace = (object: { metadata: { namespace?: string } }) => [
+    const namespaceOf = (object: { metadata: { namespace?: string } }) => [
       object.metadata.namespace ?? "",
     ];
-    const indexes = { namespace: byNamespace };
-    this.#adapters = startInformer(client, MODEL_ADAPTERS, { indexes, random }, clock, log, signal);
-    this.#pods = startInformer(client, PODS, { indexes, random }, clock, log, signal);
-    // Both carry the adapter's name; other Services of the cluster are none of our business, until one has the name we need.
-    this.#services = startInformer(client, SERVICES, { random }, clock, log, signal);
-    this.#slices = startInformer(client, ENDPOINT_SLICES, { random }, clock, log, signal);
-    this.#events = startEventRecorder({ client, clock, log, component: CONTROLLER_NAME }, signal);
+    const podIndexes = { namespace: namespaceOf, uid: (pod: Pod) => [uidOf(pod)] };
+    this.#adapters = startInformer(client, MODEL_ADAPTERS, { random }, clock, log, signal);
+    this.#pods = startInformer(client, PODS, { indexes: podIndexes, random }, clock, log, signal);
+    this.#act = {
+      client,
+      adapters: this.#adapters,
+      // All of them, not only those with our labels: somebody else's may have the name that an adapter needs.
+      services: startInformer(client, SERVICES, { random }, clock, log, signal),
+      slices: startInformer(client, ENDPOINT_SLICES, { random }, clock, log, signal),
+      events: startEventRecorder({ client, clock, log, component: CONTROLLER_NAME }, signal),
+    };
     this.#queue = new WorkQueue({ clock });
-    this.#metrics = controllerMetrics(deps.metrics, () => this.#adapters.list());
+    this.#fleet = new Fleet(options.enableRuntimeSidecar);
+    this.#secrets = new Secrets({ client, clock, log });
+    this.#tombstones = new Tombstones({ client, clock, log, namespace: options.namespace });
     this.#inventory = new Inventory({
-      engine: deps.engine,
+      engines,
       clock,
-      targets: () => this.#targets(),
-      onChange: (pod) => this.#enqueueOf(pod),
+      places: () => this.#pods.list().flatMap((pod) => this.#placesOf(pod)),
+      keysOf: (place, ended) => this.#keysOf(place.pod, [], ended),
+      onChange: (place, changed, answersAgain) => this.#listChanged(place, changed, answersAgain),
     });
+    const { enableRuntimeSidecar } = options;
+    this.#work = new EngineWork(
+      {
+        ...deps,
+        memory: this.#memory,
+        inventory: this.#inventory,
+        secrets: this.#secrets,
+        enableRuntimeSidecar,
+        onEnd: (adapter) => this.#queue.add(keyOf(adapter)),
+      },
+      signal,
+    );
   }
 
   async run(): Promise<void> {
+    const { services, slices, events } = this.#act;
+    const informers = [this.#adapters, this.#pods, services, slices];
     this.#listen();
-    const informers = [this.#adapters, this.#pods, this.#services, this.#slices];
     try {
       await Promise.all(informers.map((informer) => informer.synced));
+      await this.#tombstones.load(this.#signal);
     } catch (error) {
       if (this.#signal.aborted) return;
       throw error;
     }
-    this.#deps.onSynced?.();
+    const polling = this.#inventory.run(this.#options.pollMs, this.#signal);
+    await this.#firstAnswers();
     for (const adapter of this.#adapters.list()) this.#queue.add(keyOf(adapter));
-    const onError = (key: string, error: unknown) => {
-      // Somebody else was faster: the watch brings the newer object, and the key comes back by itself.
-      if (isConflict(error) || this.#signal.aborted) return;
-      this.#metrics.reconciled("error");
-      this.#deps.log.error("Reconciler error", { ModelAdapter: key, error: describeError(error) });
-    };
+    this.#options.onSynced?.(this.#gauges());
     await Promise.all([
-      this.#inventory.run(this.#options.pollMs, this.#signal),
-      this.#queue.run(this.#options.workers, (key) => this.#reconcile(key), onError, this.#signal),
+      polling,
+      this.#secrets.run((key) => this.#secretChanged(key), this.#signal),
+      runSweeper(this.#sweeperDeps(), this.#options.pollMs, this.#signal),
+      this.#queue.run(
+        this.#options.workers,
+        (key) => this.#reconcile(key),
+        (key, error) => this.#reconcileFailed(key, error),
+        this.#signal,
+      ),
     ]);
-    await Promise.allSettled([...this.#operations, this.#events.done]);
-    await Promise.allSettled(informers.map((informer) => informer.done));
+    await this.#work.idle();
+    await Promise.allSettled([events.done, ...informers.map((informer) => informer.done)]);
+  }
+
+  /** A controller that has just started asks before it decides; engines that are slow to answer are not waited for. */
+  async #firstAnswers(): Promise<void> {
+    const answers = this.#pods
+      .list()
+      .flatMap((pod) => this.#placesOf(pod))
+      .map((place) => this.#inventory.ask(place, this.#signal));
+    const enough = new AbortController();
+    const late = this.#deps.clock.sleep(FIRST_ANSWERS_MS, enough.signal).catch(() => {});
+    await Promise.race([Promise.all(answers), late]);
+    enough.abort();
   }
 
   #listen(): void {
     this.#adapters.onChange((before, after) => {
+      this.#fleet.update(before, after);
       const adapter = after ?? before;
       if (adapter === undefined) return;
-      if (after === undefined) this.#memory.forget(adapter);
+      if (before !== undefined && before.metadata.uid !== after?.metadata.uid) this.#forget(before);
       this.#queue.add(keyOf(adapter));
     });
     this.#pods.onChange((before, after) => this.#podChanged(before, after));
-    for (const informer of [this.#services, this.#slices] as const) {
+    for (const informer of [this.#act.services, this.#act.slices] as const) {
       informer.onChange((before: Service | EndpointSlice | undefined, after) => {
         const object = after ?? before;
         if (object !== undefined && this.#adapters.get(keyOf(object)) !== undefined) {
@@ -163,241 +205,221 @@ class Controller {
     }
   }
 
+  #forget(adapter: ModelAdapter): void {
+    this.#memory.forget(adapter);
+    this.#occupancy.assign(keyOf(adapter), []);
+    this.#secrets.watch(keyOf(adapter), adapter, false);
+  }
+
   #podChanged(before: Pod | undefined, after: Pod | undefined): void {
-    const pod = after ?? before;
-    if (pod === undefined) return;
-    if (after === undefined) {
-      this.#memory.forgetPod(pod);
-      this.#podPlaces.delete(keyOf(pod));
+    if (before !== undefined && before.metadata.uid !== after?.metadata.uid) {
+      this.#memory.forgetPod(before);
+      this.#occupancy.forgetPod(uidOf(before));
     }
-    const lifeOf = (one: Pod | undefined) =>
-      JSON.stringify([
-        one?.metadata.uid,
-        one?.status?.podIP,
-        one === undefined ? undefined : readySince(one),
-        one?.status?.containerStatuses?.map((status) => [status.containerID, status.restartCount]),
-      ]);
-    if (lifeOf(before) !== lifeOf(after)) {
-      // A new container knows nothing; one that was not ready may have lost what it knew.
-      this.#inventory.forget(pod);
-      if (after !== undefined) this.#ask(after);
+    if (before !== undefined && after !== undefined && lifeOf(before) !== lifeOf(after)) {
+      // A new container knows nothing, whatever its predecessor held or failed at.
+      this.#inventory.doubt(uidOf(after));
+      this.#memory.renewPod(after);
     }
-    this.#enqueueOf(pod);
-    if (before !== undefined && after !== undefined) this.#enqueueOf(before);
-  }
-
-  #enqueueOf(pod: Pod): void {
-    for (const adapter of this.#adapters.by("namespace", pod.metadata.namespace ?? "")) {
-      const concerned =
-        matchesSelector(adapter.spec.podSelector, pod.metadata.labels) ||
-        adapter.status?.pods?.some((line) => line.name === pod.metadata.name);
-      if (concerned) this.#queue.add(keyOf(adapter));
+    const isHint = after !== undefined && hintOf(before) !== hintOf(after);
+    if (isHint) {
+      for (const place of this.#placesOf(after)) {
+        void this.#inventory.ask(place, this.#signal, true);
+      }
+    }
+    for (const pod of [before, after]) {
+      if (pod !== undefined) for (const key of this.#fleet.adaptersOn(pod)) this.#queue.add(key);
     }
   }
 
-  #ask(pod: Pod): void {
-    const target = this.#targets().find((one) => one.pod.metadata.uid === pod.metadata.uid);
-    if (target !== undefined) void this.#inventory.ask(pod, target.target, this.#signal);
+  #listChanged({ pod }: Place, changed: Changed, answersAgain: boolean): void {
+    const { namespace } = pod.metadata;
+    if (answersAgain) this.#memory.encouragePod(pod);
+    const on = this.#fleet.adaptersOn(pod);
+    const keys = changed === "all" ? on : changed.map((name) => `${namespace}/${name}`);
+    for (const key of keys) if (this.#adapters.get(key) !== undefined) this.#queue.add(key);
   }
 
-  /** The pods whose engines are asked what they hold: those that could hold one of our adapters. */
-  #targets(): { pod: Pod; target: EngineTarget }[] {
-    return this.#pods.list().flatMap((pod) => {
-      if (pod.metadata.labels?.[LABEL.adapterEnabled] !== "true") return [];
-      if (pod.status?.podIP === undefined || readySince(pod) === undefined) return [];
-      const adapter = this.#adapters
-        .by("namespace", pod.metadata.namespace ?? "")
-        .filter((one) => matchesSelector(one.spec.podSelector, pod.metadata.labels))
-        .sort(
-          (a, b) => Number(keyFromConfig(b) !== undefined) - Number(keyFromConfig(a) !== undefined),
-        )[0];
-      if (adapter === undefined) return [];
-      return [{ pod, target: { url: urlOf(adapter, pod), apiKey: keyFromConfig(adapter) } }];
-    });
+  #secretChanged(key: string): void {
+    const adapter = this.#adapters.get(key);
+    if (adapter === undefined) return;
+    this.#memory.forgetFailures(adapter);
+    this.#queue.add(key);
+  }
+
+  #placesOf(pod: Pod): Place[] {
+    if (isFinished(pod)) return [];
+    const places = new Map(this.#fleet.placesOf(pod).map((place) => [place.id, place]));
+    for (const { port } of this.#tombstones.of(pod)) {
+      const place = placeOf(pod, port, this.#options.enableRuntimeSidecar);
+      if (place !== undefined) places.set(place.id, place);
+    }
+    return [...places.values()];
+  }
+
+  /** The keys that a pod's engine may ask for; the Secret that is missing is told of by the load that needs it. */
+  async #keysOf(
+    pod: Pod,
+    more: readonly Auth[],
+    signal: AbortSignal,
+  ): Promise<(string | undefined)[]> {
+    const auths = [...this.#fleet.authsOf(pod), ...more];
+    const keys = await Promise.all(
+      auths.map((auth) => this.#secrets.apiKey(auth, signal).catch(() => undefined)),
+    );
+    return keys.length === 0 ? [undefined] : [...new Set(keys)];
+  }
+
+  #sweeperDeps() {
+    return {
+      ...this.#deps,
+      inventory: this.#inventory,
+      tombstones: this.#tombstones,
+      enableRuntimeSidecar: this.#options.enableRuntimeSidecar,
+      podByUid: (uid: string) => this.#pods.by("uid", uid)[0],
+      adapter: (namespace: string, name: string) => this.#adapters.get(`${namespace}/${name}`),
+      keysOf: (place: Place, tombstone: Parameters<Tombstones["authOf"]>[0], signal: AbortSignal) =>
+        this.#keysOf(place.pod, [this.#tombstones.authOf(tombstone)], signal),
+    };
   }
 
   async #reconcile(key: string): Promise<{ requeueAfterMs?: number } | undefined> {
     const adapter = this.#adapters.get(key);
     if (adapter === undefined) return undefined;
-    const { clock } = this.#deps;
+    const startedMs = this.#deps.clock.now();
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
-    const seen = observe(adapter, {
+    const seen = this.#observe(adapter, pods);
+    this.#deps.metrics.drifted(this.#memory.learn(seen));
+    this.#askUnknown(adapter, pods, seen);
+    const made = (this.#deps.planner ?? plan)(seen);
+    // No moment passes between the look and this: the next scheduling already counts it.
+    this.#occupancy.assign(key, uidsOf(seen, made.selected));
+    this.#logSelection(adapter, made);
+    const waitMs = await this.#carryOut(seen, pods, made);
+    const now = this.#deps.clock.now();
+    const wakeMs = made.wakeAtMs === undefined ? undefined : made.wakeAtMs - now;
+    const next = Math.min(waitMs ?? Number.POSITIVE_INFINITY, wakeMs ?? Number.POSITIVE_INFINITY);
+    const isLater = Number.isFinite(next);
+    this.#deps.metrics.reconciled(isLater ? "requeue_after" : "success", (now - startedMs) / 1000);
+    return isLater ? { requeueAfterMs: Math.max(1, next) } : undefined;
+  }
+
+  #observe(adapter: ModelAdapter, pods: readonly Pod[]): Seen {
+    const key = keyOf(adapter);
+    const { namespace = "", name } = adapter.metadata;
+    return observe(adapter, {
       pods,
-      service: this.#services.get(key),
-      slice: this.#slices.get(key),
+      service: this.#act.services.get(key),
+      slice: this.#act.slices.get(key),
       memory: this.#memory,
       inventory: this.#inventory,
+      occupancy: this.#occupancy,
+      isLeft: (_, pod) => this.#tombstones.has(namespace, name, uidOf(pod)),
+      enableRuntimeSidecar: this.#options.enableRuntimeSidecar,
       schedulerPolicy: this.#options.schedulerPolicy,
-      nowMs: clock.now(),
+      nowMs: this.#deps.clock.now(),
     });
-    // The first adapter of a pod need not wait for the next poll.
-    for (const pod of pods) {
-      if (seen.pods.some((one) => one.uid === pod.metadata.uid && one.held === "unknown"))
-        this.#ask(pod);
-    }
-    const made = plan(seen);
-    await this.#act(adapter, pods, made);
-    this.#metrics.reconciled("success");
-    if (made.wakeAtMs === undefined) return undefined;
-    return { requeueAfterMs: Math.max(1, made.wakeAtMs - clock.now()) };
   }
 
-  /** Carries a plan out in the order that its safety needs; whatever fails leaves the rest to the next look. */
-  async #act(adapter: ModelAdapter, pods: readonly Pod[], made: Plan): Promise<void> {
-    if (made.metadata.finalizer !== "remove") await this.#writeMetadata(adapter, made);
-    if (made.publish !== undefined) await this.#publish(adapter, made);
-    if (made.forgetFailures) this.#memory.forgetFailures(adapter);
+  /** The first adapter of a pod need not wait for the next poll. */
+  #askUnknown(adapter: ModelAdapter, pods: readonly Pod[], seen: Seen): void {
+    for (const { uid, held, matches, enabled } of seen.pods) {
+      if (!matches || !enabled || (held !== "unasked" && held !== "unknown")) continue;
+      const pod = pods.find((one) => uidOf(one) === uid);
+      const place = pod && adapterPlace(adapter, pod, this.#options.enableRuntimeSidecar);
+      if (place !== undefined) void this.#inventory.ask(place, this.#signal);
+    }
+  }
+
+  #logSelection(adapter: ModelAdapter, { selected }: Plan): void {
+    const notes = this.#memory.notes(adapter);
+    const text = selected.join();
+    if (notes.selected === text) return;
+    notes.selected = text;
+    if (selected.length === 0) return;
+    this.#deps.log.info("Selected pods for adapter scheduling", {
+      ModelAdapter: keyOf(adapter),
+      selectedPods: selected,
+    });
+  }
+
+  /** In the order that safety needs; whatever fails leaves the rest to the next look. Status writes come last: they delay nothing. */
+  async #carryOut(seen: Seen, pods: readonly Pod[], made: Plan): Promise<number | undefined> {
+    const { adapter } = seen;
+    const isLast = made.metadata.finalizer === "remove";
+    const notes = this.#memory.notes(adapter);
+    const podOf = (name: string) => pods.find((pod) => pod.metadata.name === name);
+    if (!isLast) await writeMetadata(this.#act, adapter, made, this.#signal);
+    await publish(this.#act, seen, made, notes, this.#signal);
+    for (const name of unpublished(seen, made)) {
+      const pod = podOf(name);
+      if (pod !== undefined) this.#memory.work(adapter, pod).routedAtMs = this.#deps.clock.now();
+    }
     for (const operation of made.operations) {
-      const pod = pods.find((one) => one.metadata.name === operation.pod);
-      if (pod !== undefined) this.#start(adapter, pod, operation);
+      const pod = podOf(operation.pod);
+      if (pod !== undefined) this.#work.start(adapter, pod, operation);
     }
-    if (made.status !== undefined) await this.#writeStatus(adapter, made);
-    if (made.metadata.finalizer === "remove") await this.#writeMetadata(adapter, made);
+    this.#secrets.watch(keyOf(adapter), adapter, this.#memory.isFailing(adapter));
+    if (isLast) {
+      await this.#bury(adapter, made);
+      await writeMetadata(this.#act, adapter, made, this.#signal);
+      return undefined;
+    }
+    return tell(this.#act, seen, made, notes, this.#signal);
   }
 
-  async #writeMetadata(adapter: ModelAdapter, { metadata }: Plan): Promise<void> {
-    const { finalizer, annotations } = metadata;
-    if (finalizer === undefined && Object.keys(annotations).length === 0) return;
-    const others = (adapter.metadata.finalizers ?? []).filter((name) => name !== FINALIZER);
-    const patch = {
-      metadata: {
-        // Finalizers are a list: without the version, somebody else's could be overwritten.
-        ...(finalizer === undefined
-          ? {}
-          : {
-              finalizers: finalizer === "add" ? [...others, FINALIZER] : others,
-              resourceVersion: adapter.metadata.resourceVersion,
-            }),
-        ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
-      },
+  async #bury(adapter: ModelAdapter, { tombstones }: Plan): Promise<void> {
+    if (tombstones.length === 0) return;
+    const { namespace = "", name } = adapter.metadata;
+    const port = portOf(adapter);
+    const lateMs = this.#deps.clock.now() + LATE_LOAD_MS;
+    const entries = tombstones.map((pod) => ({
+      namespace,
+      adapter: name,
+      pod: pod.name,
+      podUid: pod.uid,
+      port,
+      untilMs: pod.lateLoadUntilMs ?? (pod.busy === undefined ? 0 : lateMs),
+    }));
+    await this.#tombstones.add(entries, authOf(adapter), this.#signal);
+  }
+
+  #reconcileFailed(key: string, error: unknown): void {
+    if (this.#signal.aborted) return;
+    this.#deps.metrics.reconciled("error", 0);
+    // Somebody else was faster, or it is gone: the watch brings what is now, and the key comes back by itself.
+    if (isConflict(error) || isNotFound(error)) return;
+    this.#deps.log.error("Reconciler error", { ModelAdapter: key, error: describeError(error) });
+  }
+
+  #gauges(): ControllerGauges {
+    return {
+      adapters: () => this.#adapters.list(),
+      queueLength: () => this.#queue.length,
+      inventoryAgeS: () => (this.#inventory.oldestAnswerMs() ?? 0) / 1000,
     };
-    const { namespace, name } = adapter.metadata;
-    const write = { fieldManager: FIELD_MANAGER, signal: this.#signal };
-    try {
-      const written = await this.#deps.client.patch(
-        MODEL_ADAPTERS,
-        { namespace, name },
-        "merge",
-        patch,
-        write,
-      );
-      if (finalizer !== "remove") this.#adapters.written(written);
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-  }
-
-  async #publish(adapter: ModelAdapter, { publish = [] }: Plan): Promise<void> {
-    const { client } = this.#deps;
-    const write = { fieldManager: FIELD_MANAGER, signal: this.#signal };
-    const [service, slice] = await Promise.all([
-      client.apply(SERVICES, serviceOf(adapter), write),
-      client.apply(ENDPOINT_SLICES, sliceOf(adapter, publish), write),
-    ]);
-    this.#services.written(service);
-    this.#slices.written(slice);
-  }
-
-  async #writeStatus(adapter: ModelAdapter, { status, events, selected }: Plan): Promise<void> {
-    const { client, log } = this.#deps;
-    const { namespace, name } = adapter.metadata;
-    const written = await client.patch(
-      MODEL_ADAPTERS,
-      { namespace, name },
-      "merge",
-      { status, metadata: { uid: adapter.metadata.uid } },
-      { fieldManager: FIELD_MANAGER, subresource: "status", signal: this.#signal },
-    );
-    this.#adapters.written(written);
-    for (const event of events) {
-      this.#events.record(adapter, event.type, event.reason, event.message);
-      if (event.reason !== "Scheduled") continue;
-      log.info("Selected pods for adapter scheduling", {
-        ModelAdapter: keyOf(adapter),
-        selectedPods: selected,
-      });
-    }
-  }
-
-  #start(adapter: ModelAdapter, pod: Pod, operation: Operation): void {
-    const work = this.#memory.of(adapter, pod);
-    work.busy = operation.kind === "load" ? "loading" : "unloading";
-    const run = this.#operate(adapter, pod, operation).finally(() => {
-      work.busy = undefined;
-      this.#operations.delete(run);
-      // Pods that finish together share one status write and one Event.
-      const waitMs = this.#memory.isBusy(adapter) ? TOGETHER_MS : 0;
-      this.#queue.addAfter(keyOf(adapter), waitMs);
-    });
-    this.#operations.add(run);
-  }
-
-  async #operate(adapter: ModelAdapter, pod: Pod, { kind }: Operation): Promise<void> {
-    const { clock, log } = this.#deps;
-    const work = this.#memory.of(adapter, pod);
-    const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
-    const places = this.#podPlaces.get(keyOf(pod)) ?? new Semaphore(OPERATIONS_PER_POD_MAX);
-    this.#podPlaces.set(keyOf(pod), places);
-    const startMs = clock.now();
-    const measure = (result: "success" | "retriable" | "final") =>
-      this.#metrics.operated(kind, result, (clock.now() - startMs) / 1000);
-    try {
-      await places.run(
-        () => this.#places.run(() => this.#callEngine(adapter, pod, kind), this.#signal),
-        this.#signal,
-      );
-      work.failure = undefined;
-      measure("success");
-      if (kind === "load") log.info("Successfully loaded adapter on pod", about);
-    } catch (error) {
-      if (this.#signal.aborted) return;
-      const retriable = error instanceof EngineError && error.retriable;
-      measure(retriable ? "retriable" : "final");
-      const message = describeError(error);
-      work.failure = failureAfter(work.failure, { atMs: clock.now(), retriable, message });
-      const what = kind === "load" ? "loading" : "unloading";
-      const words = retriable
-        ? `Retriable error ${what} adapter`
-        : `Non-retriable error ${what} adapter`;
-      log.info(words, { ...about, error: message, retry: work.failure.retries });
-    }
-  }
-
-  async #callEngine(adapter: ModelAdapter, pod: Pod, kind: Operation["kind"]): Promise<void> {
-    const { engine } = this.#deps;
-    const { name } = adapter.metadata;
-    const target = { url: urlOf(adapter, pod), apiKey: await this.#apiKey(adapter) };
-    if (kind === "unload") {
-      await engine.unload(target, name, this.#signal);
-      this.#inventory.note(pod, name, undefined, false);
-      return;
-    }
-    const path = directPath(adapter.spec.artifactURL);
-    const list = this.#inventory.of(pod);
-    const replace = typeof list !== "string" && list.has(name);
-    await engine.load(target, { name, path, replace }, this.#signal);
-    this.#inventory.note(pod, name, path, true);
-  }
-
-  async #apiKey(adapter: ModelAdapter): Promise<string | undefined> {
-    const ref = adapter.spec.apiKeySecretRef;
-    if (ref === undefined) return keyFromConfig(adapter);
-    const secret = await this.#deps.client.get(
-      SECRETS,
-      { namespace: adapter.metadata.namespace, name: ref.name },
-      this.#signal,
-    );
-    const value = secret.data?.[ref.key];
-    if (value === undefined) {
-      throw new EngineError("Unauthorized", false, `Secret ${ref.name} has no key ${ref.key}`);
-    }
-    return Buffer.from(value, "base64").toString("utf8").trim();
   }
 }
 
-const keyFromConfig = (adapter: ModelAdapter) => adapter.spec.additionalConfig?.[API_KEY_CONFIG];
+function uidsOf(seen: Seen, names: readonly string[]): string[] {
+  return seen.pods.filter((pod) => names.includes(pod.name)).map((pod) => pod.uid);
+}
 
-function urlOf(adapter: ModelAdapter, pod: Pod): string {
-  const ip = pod.status?.podIP ?? "";
-  return `http://${ip.includes(":") ? `[${ip}]` : ip}:${portOf(adapter)}`;
+/** What makes a pod's engine another one: a change of it means that whatever was loaded is gone. */
+function lifeOf(pod: Pod): string {
+  const containers = (pod.status?.containerStatuses ?? []).filter(
+    ({ name }) => name !== RUNTIME_CONTAINER,
+  );
+  return JSON.stringify([
+    pod.metadata.uid,
+    pod.status?.podIP,
+    containers.map(({ name, containerID, restartCount }) => [name, containerID, restartCount]),
+  ]);
+}
+
+/** What makes it worth asking a pod's engine now. */
+function hintOf(pod: Pod | undefined): string {
+  return pod === undefined
+    ? ""
+    : JSON.stringify([lifeOf(pod), readySince(pod), pod.metadata.labels]);
 }

@@ -1,100 +1,227 @@
-import type { Pod } from "#api/kubernetes.ts";
 import type { Clock } from "#base/clock.ts";
 import { Semaphore } from "#base/semaphore.ts";
-import type { Engine, EngineTarget } from "#engine/engine.ts";
+import type { HeldAdapter } from "#engine/engine.ts";
+import { EngineError } from "#engine/errors.ts";
+import type { Engines, Place } from "./places.ts";
 
 /** Lists under way at once, over all pods. */
-const LISTS_MAX = 32;
+const LISTS_MAX = 64;
+/** How long a list counts when the engine is only slow to give another one. */
+const TRUST_MS = 10_000;
 
-/** What a pod's engine listed: adapter -> the path it was loaded from. */
-export type Listed = ReadonlyMap<string, string | undefined>;
+/** What is known of one adapter on one place. */
+export type Answer =
+  | { readonly state: "unasked" | "unknown" | "silent" | "absent" }
+  | { readonly state: "listed"; readonly root: string | undefined };
+
+/** Every adapter of a place, or these. */
+export type Changed = "all" | readonly string[];
 
 export interface InventoryDeps {
-  readonly engine: Engine;
+  readonly engines: Engines;
   readonly clock: Clock;
-  /** The pods to ask, and how. */
-  readonly targets: () => readonly { pod: Pod; target: EngineTarget }[];
-  /** A pod's list is another than before. */
-  readonly onChange: (pod: Pod) => void;
+  /** All places to be asked now. */
+  readonly places: () => readonly Place[];
+  /** Keys for the engine, in the order in which they are tried; at least one, which may be no key. */
+  readonly keysOf: (place: Place, signal: AbortSignal) => Promise<(string | undefined)[]>;
+  readonly onChange: (place: Place, changed: Changed, answersAgain: boolean) => void;
+}
+
+/** What an answered load or unload told before a list could. */
+interface Note {
+  readonly order: number;
+  /** Undefined: the engine no longer has it. */
+  readonly held: { readonly root: string | undefined } | undefined;
+}
+
+interface Entry {
+  place: Place;
+  state: "unasked" | "unknown" | "silent" | "listed";
+  list: ReadonlyMap<string, string | undefined>;
+  answeredAtMs: number;
+  readonly notes: Map<string, Note>;
+  /** The key that the engine took last. */
+  key: string | undefined;
+  /** Raised when what is being asked for may be of another life of the engine. */
+  life: number;
+  isAsking: boolean;
+  askAgain: boolean;
 }
 
 /**
- * What each engine holds, by asking it: one list a pod and poll, whatever the number of adapters. A pod that does not answer is
- * unknown, never empty.
+ * What each engine holds, by asking it: one list a place and poll, whatever the number of adapters. An engine that does not answer
+ * is silent, never empty.
  */
 export class Inventory {
   readonly #deps: InventoryDeps;
-  readonly #lists = new Map<string, Listed>();
-  readonly #silent = new Set<string>();
-  readonly #asking = new Set<string>();
-  readonly #places = new Semaphore(LISTS_MAX);
+  readonly #entries = new Map<string, Entry>();
+  readonly #slots = new Semaphore(LISTS_MAX);
+  #order = 0;
 
   constructor(deps: InventoryDeps) {
     this.#deps = deps;
   }
 
-  /** `unknown`: not asked yet; `silent`: asked, without an answer. */
-  of(pod: Pod): Listed | "unknown" | "silent" {
-    const id = idOf(pod);
-    return this.#lists.get(id) ?? (this.#silent.has(id) ? "silent" : "unknown");
+  /** What is known of an adapter on a place. */
+  answer(place: Place | undefined, adapter: string): Answer {
+    const entry = place === undefined ? undefined : this.#entries.get(place.id);
+    if (entry === undefined) return { state: "unasked" };
+    const note = entry.notes.get(adapter);
+    if (note !== undefined) {
+      return note.held === undefined ? { state: "absent" } : { state: "listed", ...note.held };
+    }
+    if (entry.state !== "listed") return { state: entry.state };
+    if (!entry.list.has(adapter)) return { state: "absent" };
+    return { state: "listed", root: entry.list.get(adapter) };
   }
 
-  /** The engine may have forgotten everything: its container or its readiness changed. */
-  forget(pod: Pod): void {
-    this.#lists.delete(idOf(pod));
-    this.#silent.delete(idOf(pod));
+  /** Milliseconds since the place that answered longest ago did so; undefined when none was asked. */
+  oldestAnswerMs(): number | undefined {
+    const now = this.#deps.clock.now();
+    const ages = [...this.#entries.values()].map((entry) => now - entry.answeredAtMs);
+    return ages.length === 0 ? undefined : Math.max(...ages);
   }
 
-  /** Notes what an answered load or unload says, before the next list confirms it. */
-  note(pod: Pod, adapter: string, root: string | undefined, held: boolean): void {
-    const list = new Map(this.#lists.get(idOf(pod)) ?? []);
-    if (held) list.set(adapter, root);
-    else list.delete(adapter);
-    this.#lists.set(idOf(pod), list);
+  /** The engines of a pod may have forgotten everything: a container or the pod's readiness changed. */
+  doubt(podUid: string): void {
+    for (const entry of this.#entries.values()) {
+      if (!entry.place.id.startsWith(`${podUid} `)) continue;
+      entry.life++;
+      entry.state = "unknown";
+      entry.list = new Map();
+      entry.notes.clear();
+    }
   }
 
-  /** Asks all pods every `pollMs` until `signal` is aborted. */
+  /** A load or unload succeeded. */
+  note(place: Place, adapter: string, held: Note["held"]): void {
+    const entry = this.#entry(place);
+    entry.notes.set(adapter, { order: ++this.#order, held });
+  }
+
+  /** Asks all places every `pollMs` until `signal` is aborted. */
   async run(pollMs: number, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const targets = this.#deps.targets();
-      const present = new Set(targets.map(({ pod }) => idOf(pod)));
-      for (const id of [...this.#lists.keys(), ...this.#silent]) {
-        if (present.has(id)) continue;
-        this.#lists.delete(id);
-        this.#silent.delete(id);
-      }
+      const places = this.#deps.places();
+      const present = new Set(places.map(({ id }) => id));
+      for (const id of this.#entries.keys()) if (!present.has(id)) this.#entries.delete(id);
       // A pod that hangs delays itself only: nobody waits for it here.
-      for (const { pod, target } of targets) void this.ask(pod, target, signal);
+      for (const place of places) void this.ask(place, signal);
       await this.#deps.clock.sleep(pollMs, signal).catch(() => undefined);
     }
   }
 
-  /** Asks one pod now. */
-  async ask(pod: Pod, target: EngineTarget, signal: AbortSignal): Promise<void> {
-    const id = idOf(pod);
-    if (this.#asking.has(id)) return;
-    this.#asking.add(id);
-    const before = this.of(pod);
-    try {
-      await this.#places.run(async () => {
-        const held = await this.#deps.engine.inventory(target, signal);
-        this.#lists.set(id, new Map(held.map(({ name, root }) => [name, root])));
-        this.#silent.delete(id);
-      }, signal);
-    } catch {
-      // Why it does not answer is told by the load that fails, and by the pod's own readiness.
-      this.#lists.delete(id);
-      this.#silent.add(id);
-    } finally {
-      this.#asking.delete(id);
+  /** Asks one place now; when it is being asked already, once more after that. */
+  async ask(place: Place, signal: AbortSignal, isHint = false): Promise<void> {
+    const entry = this.#entry(place);
+    entry.place = place;
+    if (entry.isAsking) {
+      entry.askAgain ||= isHint;
+      return;
     }
-    if (!signal.aborted && !sameList(before, this.of(pod))) this.#deps.onChange(pod);
+    entry.isAsking = true;
+    try {
+      do {
+        entry.askAgain = false;
+        await this.#askOnce(entry, signal);
+      } while (entry.askAgain && !signal.aborted);
+    } finally {
+      entry.isAsking = false;
+    }
+  }
+
+  async #askOnce(entry: Entry, signal: AbortSignal): Promise<void> {
+    const { life } = entry;
+    const order = this.#order;
+    try {
+      const held = await this.#slots.run(() => this.#list(entry, signal), signal);
+      if (entry.life === life) this.#take(entry, held, order);
+      else entry.askAgain = true;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (entry.life === life) this.#miss(entry, error, order);
+      else entry.askAgain = true;
+    }
+  }
+
+  /** Lists with each key in turn until one is taken: the wrong key of one adapter says nothing of the others. */
+  async #list(entry: Entry, signal: AbortSignal): Promise<HeldAdapter[]> {
+    const { engines, keysOf } = this.#deps;
+    const { place } = entry;
+    const keys = await keysOf(place, signal);
+    const inOrder = keys.includes(entry.key) ? [entry.key, ...keys] : keys;
+    let refusal: unknown;
+    for (const apiKey of new Set(inOrder)) {
+      try {
+        const held = await engines[place.engine].inventory({ url: place.url, apiKey }, signal);
+        entry.key = apiKey;
+        return held;
+      } catch (error) {
+        if (!(error instanceof EngineError) || error.code !== "Unauthorized") throw error;
+        refusal = error;
+      }
+    }
+    throw refusal;
+  }
+
+  #take(entry: Entry, held: readonly HeldAdapter[], order: number): void {
+    const before = new Map(entry.list);
+    const wasListed = entry.state === "listed";
+    const wasSilent = entry.state === "silent";
+    for (const [name, note] of entry.notes) {
+      // What was told before the list was asked for is in the list, or no longer so.
+      if (note.order > order) continue;
+      entry.notes.delete(name);
+      if (note.held === undefined) before.delete(name);
+      else before.set(name, note.held.root);
+    }
+    entry.list = new Map(held.map(({ name, root }) => [name, root]));
+    entry.state = "listed";
+    entry.answeredAtMs = this.#deps.clock.now();
+    const changed = wasListed ? differences(before, entry.list) : "all";
+    if (changed.length > 0) this.#deps.onChange(entry.place, changed, wasSilent);
+  }
+
+  #miss(entry: Entry, error: unknown, order: number): void {
+    // Nobody listens there any more: what it held is gone. Anything else may be a busy engine.
+    const isDown =
+      error instanceof EngineError &&
+      error.code === "Unreachable" &&
+      !/^timeout/.test(error.message);
+    const isRecent = this.#deps.clock.now() - entry.answeredAtMs < TRUST_MS;
+    if (entry.state === "listed" && isRecent && !isDown) return;
+    for (const [name, note] of entry.notes) if (note.order <= order) entry.notes.delete(name);
+    const wasSilent = entry.state === "silent";
+    entry.state = "silent";
+    entry.list = new Map();
+    // Why it does not answer is told by the load that fails, and by the pod's own readiness.
+    if (!wasSilent) this.#deps.onChange(entry.place, "all", false);
+  }
+
+  #entry(place: Place): Entry {
+    const known = this.#entries.get(place.id);
+    if (known !== undefined) return known;
+    const fresh: Entry = {
+      place,
+      state: "unasked",
+      list: new Map(),
+      answeredAtMs: this.#deps.clock.now(),
+      notes: new Map(),
+      key: undefined,
+      life: 0,
+      isAsking: false,
+      askAgain: false,
+    };
+    this.#entries.set(place.id, fresh);
+    return fresh;
   }
 }
 
-const idOf = (pod: Pod) => pod.metadata.uid ?? `${pod.metadata.namespace}/${pod.metadata.name}`;
-
-function sameList(a: Listed | string, b: Listed | string): boolean {
-  if (typeof a === "string" || typeof b === "string") return a === b;
-  return a.size === b.size && [...a].every(([name, root]) => b.has(name) && b.get(name) === root);
+function differences(
+  a: ReadonlyMap<string, string | undefined>,
+  b: ReadonlyMap<string, string | undefined>,
+): string[] {
+  const changed = [...b].filter(([name, root]) => !a.has(name) || a.get(name) !== root);
+  const gone = [...a.keys()].filter((name) => !b.has(name));
+  return [...changed.map(([name]) => name), ...gone];
 }

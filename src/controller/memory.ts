@@ -1,68 +1,199 @@
-import type { Pod } from "#api/kubernetes.ts";
+import type { Condition, Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { fromTimestamp } from "#base/clock.ts";
-import { failureFromAnnotations } from "#core/adapter/retry.ts";
-import type { Failure, PodSeen } from "#core/adapter/seen.ts";
+import type { LoadedAs } from "#core/adapter/held.ts";
+import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
+import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 
-/** What is going on with one adapter on one pod, and how the last try went. */
+/** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
+const LOSSES_MAX = 3;
+const LOSSES_WITHIN_MS = 120_000;
+
+/** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {
   busy: PodSeen["busy"];
-  failure: Failure | undefined;
+  /** The version that is being loaded. */
+  loadingVersion: string | undefined;
+  /** Breaks off what is under way. */
+  abort: AbortController | undefined;
+  /** Settles when what is under way has ended. */
+  ended: Promise<void>;
+  loadFailure: Failure | undefined;
+  unloadFailure: Failure | undefined;
+  /** The `metadata.generation` that `loadFailure` is about. */
+  failedGeneration: number | undefined;
+  loadedAs: LoadedAs | undefined;
+  lateLoadUntilMs: number | undefined;
+  routedAtMs: number | undefined;
+  /** At the last look the engine had the current version. */
+  wasCurrent: boolean;
+  /** When the engine dropped the adapter by itself. */
+  lossesMs: number[];
+}
+
+/** What is known of one adapter beside the pods. */
+export interface Notes {
+  /** The conditions of a status that was decided and waits to be written, and since when it does. */
+  draft: { conditions: readonly Condition[]; sinceMs: number } | undefined;
+  publishFailure: string | undefined;
+  /** The pods that were last selected. */
+  selected: string | undefined;
 }
 
 /**
  * What the controller remembers between two looks. It may be lost at any time: the failures that count are also in the adapter's
- * annotations, and what engines hold is asked of them.
+ * annotations, what was loaded where is in its status, and what engines hold is asked of them.
  */
 export class Memory {
-  readonly #work = new Map<string, Map<string, Work>>();
+  readonly #adapters = new Map<string, { notes: Notes; pods: Map<string, Work> }>();
+
+  notes(adapter: ModelAdapter): Notes {
+    return this.#of(adapter).notes;
+  }
 
   /** The work for an adapter on a pod. A new controller goes on counting where the last one stood. */
-  of(adapter: ModelAdapter, pod: Pod): Work {
-    const key = keyOf(adapter);
-    const pods = this.#work.get(key) ?? new Map<string, Work>();
-    this.#work.set(key, pods);
-    const uid = pod.metadata.uid ?? pod.metadata.name;
+  work(adapter: ModelAdapter, pod: Pod): Work {
+    const { pods } = this.#of(adapter);
+    const uid = uidOf(pod);
     const known = pods.get(uid);
     if (known !== undefined) return known;
-    const fresh: Work = { busy: undefined, failure: writtenFailure(adapter, pod) };
+    const fresh: Work = {
+      busy: undefined,
+      loadingVersion: undefined,
+      abort: undefined,
+      ended: Promise.resolve(),
+      loadFailure: writtenFailure(adapter, pod),
+      failedGeneration: adapter.metadata.generation,
+      unloadFailure: undefined,
+      loadedAs: undefined,
+      lateLoadUntilMs: undefined,
+      routedAtMs: undefined,
+      wasCurrent: false,
+      lossesMs: [],
+    };
     pods.set(uid, fresh);
     return fresh;
   }
 
-  /** Whether anything is under way for an adapter. */
-  isBusy(adapter: ModelAdapter): boolean {
-    return [...(this.#work.get(keyOf(adapter))?.values() ?? [])].some((work) => work.busy);
+  /** The failure of loading the spec as it is now; one of an earlier spec says nothing. */
+  loadFailure(adapter: ModelAdapter, work: Work): Failure | undefined {
+    return work.failedGeneration === adapter.metadata.generation ? work.loadFailure : undefined;
   }
 
-  /** All work of an adapter, for a spec that changed. */
+  /** Takes from a look what has to outlast it. Returns how many engines dropped the adapter since the last one. */
+  learn(seen: Seen): number {
+    let losses = 0;
+    const { pods } = this.#of(seen.adapter);
+    for (const pod of seen.pods) {
+      const work = pods.get(pod.uid);
+      if (work === undefined) continue;
+      if (work.lateLoadUntilMs !== undefined && work.lateLoadUntilMs <= seen.nowMs) {
+        work.lateLoadUntilMs = undefined;
+      }
+      if (pod.held === "current") {
+        work.loadFailure = undefined;
+        work.wasCurrent = true;
+      } else if (pod.held === "absent" && work.wasCurrent && pod.busy === undefined) {
+        work.wasCurrent = false;
+        losses++;
+        noteLoss(work, seen);
+      }
+    }
+    return losses;
+  }
+
+  /** Whether anything failed that a changed Secret could mend. */
+  isFailing(adapter: ModelAdapter): boolean {
+    const works = this.#of(adapter).pods.values();
+    return [...works].some((work) => this.loadFailure(adapter, work) !== undefined);
+  }
+
+  /** What an adapter's loads failed for may be mended: they are tried again at once. */
   forgetFailures(adapter: ModelAdapter): void {
-    for (const work of this.#work.get(keyOf(adapter))?.values() ?? []) work.failure = undefined;
+    for (const work of this.#of(adapter).pods.values()) work.loadFailure = undefined;
   }
 
-  /** An adapter that is gone. */
+  /** The pod is not what it was: another container, another address. */
+  renewPod(pod: Pod): void {
+    for (const { pods } of this.#adapters.values()) {
+      const work = pods.get(uidOf(pod));
+      if (work === undefined) continue;
+      work.loadFailure = undefined;
+      work.unloadFailure = undefined;
+      work.wasCurrent = false;
+      work.lossesMs = [];
+    }
+  }
+
+  /** An engine that had been silent answers again: pods that were given up for it get another chance. */
+  encouragePod(pod: Pod): void {
+    for (const { pods } of this.#adapters.values()) {
+      const work = pods.get(uidOf(pod));
+      if (work?.loadFailure?.retriable && work.loadFailure.retries >= RETRIES_MAX) {
+        work.loadFailure = undefined;
+      }
+    }
+  }
+
+  /** An adapter that is gone: what is under way for it is broken off. */
   forget(adapter: ModelAdapter): void {
-    this.#work.delete(keyOf(adapter));
+    for (const work of this.#of(adapter).pods.values()) work.abort?.abort();
+    this.#adapters.delete(keyOf(adapter));
   }
 
   /** A pod that is gone. */
   forgetPod(pod: Pod): void {
-    for (const pods of this.#work.values()) pods.delete(pod.metadata.uid ?? pod.metadata.name);
+    for (const { pods } of this.#adapters.values()) {
+      pods.get(uidOf(pod))?.abort?.abort();
+      pods.delete(uidOf(pod));
+    }
+  }
+
+  #of(adapter: ModelAdapter): { notes: Notes; pods: Map<string, Work> } {
+    const key = keyOf(adapter);
+    const known = this.#adapters.get(key);
+    if (known !== undefined) return known;
+    const notes = { draft: undefined, publishFailure: undefined, selected: undefined };
+    const fresh = { notes, pods: new Map<string, Work>() };
+    this.#adapters.set(key, fresh);
+    return fresh;
   }
 }
+
+export const uidOf = (pod: Pod) => pod.metadata.uid ?? pod.metadata.name;
 
 /** An adapter that was deleted and made again under its name is another one. */
 function keyOf({ metadata }: ModelAdapter): string {
   return `${metadata.namespace}/${metadata.name}/${metadata.uid}`;
 }
 
+function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
+  work.lossesMs = [...work.lossesMs.filter((ms) => nowMs - ms < LOSSES_WITHIN_MS), nowMs];
+  const count = work.lossesMs.length;
+  if (count < LOSSES_MAX) return;
+  work.failedGeneration = adapter.metadata.generation;
+  work.loadFailure = {
+    atMs: nowMs,
+    retries: Math.min(count - LOSSES_MAX, RETRIES_MAX),
+    retriable: true,
+    isCapacity: true,
+    message: `the engine dropped the adapter by itself ${count} times within ${LOSSES_WITHIN_MS / 1000} s: raise how many adapters it may hold, or put fewer on this pod`,
+  };
+}
+
 function writtenFailure(adapter: ModelAdapter, pod: Pod): Failure | undefined {
-  const written = failureFromAnnotations(adapter.metadata.annotations, pod.metadata.name);
+  const { metadata, status } = adapter;
+  const told = status?.observedGeneration;
+  // What was written down is about an earlier spec.
+  if (told !== undefined && told !== metadata.generation) return undefined;
+  const written = failureFromAnnotations(metadata.annotations, pod.metadata.name);
   if (written === undefined) return undefined;
-  // A container that started since has not failed yet.
-  const started = (pod.status?.containerStatuses ?? []).map((status) =>
-    fromTimestamp(status.state?.running?.startedAt),
+  // A pod or container that started since has not failed yet.
+  const started = (pod.status?.containerStatuses ?? []).map((one) => one.state?.running?.startedAt);
+  const isNewer = [pod.metadata.creationTimestamp, ...started].some(
+    (text) => (fromTimestamp(text) ?? 0) > written.atMs,
   );
-  if (started.some((ms) => ms !== undefined && ms > written.atMs)) return undefined;
-  return { ...written, message: "failed before the controller was restarted" };
+  if (isNewer) return undefined;
+  const line = status?.pods?.find((one) => one.name === pod.metadata.name);
+  return { ...written, message: line?.message ?? "failed before the controller was restarted" };
 }

@@ -2,6 +2,7 @@
 import type { EndpointSlice, ObjectMeta, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { API_VERSION, DEFAULT_ENGINE_PORT, FIELD_MANAGER, KIND, LABEL } from "#api/names.ts";
+import { jsonEqual } from "#base/json.ts";
 import type { OwnedSeen, PodSeen } from "#core/adapter/seen.ts";
 
 /** The engine's port: the adapter's label, else 8000. */
@@ -11,6 +12,7 @@ export function portOf(adapter: ModelAdapter): number {
 }
 
 export function serviceOf(adapter: ModelAdapter): Service {
+  const port = portOf(adapter);
   return {
     apiVersion: "v1",
     kind: "Service",
@@ -18,13 +20,12 @@ export function serviceOf(adapter: ModelAdapter): Service {
     spec: {
       clusterIP: "None",
       publishNotReadyAddresses: true,
-      ports: [
-        { name: "http", port: portOf(adapter), protocol: "TCP", targetPort: portOf(adapter) },
-      ],
+      ports: [{ name: "http", port, protocol: "TCP", targetPort: port }],
     },
   };
 }
 
+/** A slice holds addresses of one family: the one that most pods have first. */
 export function sliceOf(adapter: ModelAdapter, pods: readonly PodSeen[]): EndpointSlice {
   const namespace = adapter.metadata.namespace ?? "";
   const addressed = pods.filter((pod) => pod.ip !== undefined);
@@ -51,20 +52,12 @@ export function sliceOf(adapter: ModelAdapter, pods: readonly PodSeen[]): Endpoi
 
 function metaOf(adapter: ModelAdapter, labels: Record<string, string>): ObjectMeta {
   const { name, namespace = "", uid = "" } = adapter.metadata;
+  const owner = { apiVersion: API_VERSION, kind: KIND, name, uid };
   return {
     name,
     namespace,
     labels: { [LABEL.modelName]: name, [LABEL.adapterName]: name, ...labels },
-    ownerReferences: [
-      {
-        apiVersion: API_VERSION,
-        kind: KIND,
-        name,
-        uid,
-        controller: true,
-        blockOwnerDeletion: true,
-      },
-    ],
+    ownerReferences: [{ ...owner, controller: true, blockOwnerDeletion: true }],
   };
 }
 
@@ -73,20 +66,21 @@ const isOurs = (adapter: ModelAdapter, object: { metadata: ObjectMeta }) =>
     (owner) => owner.controller && owner.uid === adapter.metadata.uid,
   ) ?? false;
 
-const labelled = (wanted: ObjectMeta, present: ObjectMeta) =>
+const isLabelled = (wanted: ObjectMeta, present: ObjectMeta) =>
   Object.entries(wanted.labels ?? {}).every(([key, value]) => present.labels?.[key] === value);
 
 export function seenService(adapter: ModelAdapter, present: Service | undefined): OwnedSeen<null> {
   if (present === undefined) return { state: "absent" };
   if (!isOurs(adapter, present)) return { state: "foreign" };
   const wanted = serviceOf(adapter);
-  const [port] = present.spec.ports ?? [];
+  const ports = (service: Service) =>
+    service.spec.ports?.map(({ name, port, targetPort }) => ({ name, port, targetPort }));
   const intact =
-    labelled(wanted.metadata, present.metadata) &&
-    present.spec.clusterIP === "None" &&
-    present.spec.ports?.length === 1 &&
-    port?.port === portOf(adapter) &&
-    present.spec.selector === undefined;
+    isLabelled(wanted.metadata, present.metadata) &&
+    present.spec.clusterIP === wanted.spec.clusterIP &&
+    present.spec.publishNotReadyAddresses === true &&
+    jsonEqual(ports(present), ports(wanted)) &&
+    Object.keys(present.spec.selector ?? {}).length === 0;
   return { state: "ours", intact, content: null };
 }
 
@@ -97,18 +91,15 @@ export function seenSlice(
 ): OwnedSeen<readonly string[]> {
   if (present === undefined) return { state: "absent" };
   if (!isOurs(adapter, present)) return { state: "foreign" };
-  const wanted = sliceOf(adapter, []);
-  const [port] = present.ports ?? [];
-  // An address that is no longer the pod's is as wrong as a pod that should not be there.
-  const addressed = (present.endpoints ?? []).every((endpoint) => {
-    const pod = pods.find((one) => one.uid === endpoint.targetRef?.uid);
-    return pod === undefined || pod.ip === endpoint.addresses[0];
-  });
-  const intact =
-    addressed &&
-    labelled(wanted.metadata, present.metadata) &&
-    present.ports?.length === 1 &&
-    port?.port === portOf(adapter);
   const content = (present.endpoints ?? []).map((endpoint) => endpoint.targetRef?.name ?? "");
+  // An address that is no longer the pod's is as wrong as a pod that should not be there.
+  const wanted = sliceOf(
+    adapter,
+    pods.filter((pod) => content.includes(pod.name)),
+  );
+  const intact =
+    isLabelled(wanted.metadata, present.metadata) &&
+    jsonEqual(present.ports, wanted.ports) &&
+    jsonEqual(present.endpoints ?? [], wanted.endpoints);
   return { state: "ours", intact, content };
 }

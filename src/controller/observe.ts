@@ -1,89 +1,127 @@
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
-import { LABEL } from "#api/names.ts";
+import { ANNOTATION, LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
-import { messageOf } from "#base/errors.ts";
-import { directPath } from "#core/adapter/direct-path.ts";
+import { heldBy, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
-import type { Inventory, Listed } from "./inventory.ts";
-import type { Memory } from "./memory.ts";
+import { keyOf } from "#kube/client.ts";
+import type { Answer, Inventory } from "./inventory.ts";
+import { type Memory, uidOf, type Work } from "./memory.ts";
 import { seenService, seenSlice } from "./objects.ts";
+import type { Occupancy } from "./occupancy.ts";
+import { adapterPlace } from "./places.ts";
 
 /** Where the facts of a snapshot come from. */
 export interface Sources {
+  /** The pods of the adapter's namespace. */
   readonly pods: readonly Pod[];
   readonly service: Service | undefined;
   readonly slice: EndpointSlice | undefined;
   readonly memory: Memory;
   readonly inventory: Inventory;
+  readonly occupancy: Occupancy;
+  /** Whether an earlier adapter of this name may be left on a pod. */
+  readonly isLeft: (adapter: ModelAdapter, pod: Pod) => boolean;
+  readonly enableRuntimeSidecar: boolean;
   readonly schedulerPolicy: SchedulerName;
   readonly nowMs: number;
 }
 
 /** One snapshot of everything that a decision about `adapter` may depend on. */
 export function observe(adapter: ModelAdapter, sources: Sources): Seen {
+  const { memory, service, slice, nowMs, schedulerPolicy } = sources;
+  const recorded = recordedPods(adapter);
   const pods = sources.pods
-    .filter((pod) => isConcerned(adapter, pod))
-    .map((pod) => seePod(adapter, pod, sources));
+    .filter(
+      (pod) =>
+        matchesSelector(adapter.spec.podSelector, pod.metadata.labels) ||
+        recorded.has(pod.metadata.name) ||
+        sources.isLeft(adapter, pod),
+    )
+    .filter((pod) => !isFinished(pod))
+    .map((pod) => seePod(adapter, pod, recorded.has(pod.metadata.name), sources))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const notes = memory.notes(adapter);
   return {
-    nowMs: sources.nowMs,
+    nowMs,
     adapter,
+    conditions: notes.draft?.conditions ?? adapter.status?.conditions ?? [],
     pods,
-    service: seenService(adapter, sources.service),
-    slice: seenSlice(adapter, sources.slice, pods),
-    schedulerPolicy: sources.schedulerPolicy,
+    service: seenService(adapter, service),
+    slice: seenSlice(adapter, slice, pods),
+    publishFailure: notes.publishFailure,
+    schedulerPolicy,
   };
 }
 
-/** Pods that match, and those that did when the adapter was put there. */
-function isConcerned(adapter: ModelAdapter, pod: Pod): boolean {
-  if (pod.metadata.namespace !== adapter.metadata.namespace) return false;
-  if (matchesSelector(adapter.spec.podSelector, pod.metadata.labels)) return true;
-  return adapter.status?.pods?.some((line) => line.name === pod.metadata.name) ?? false;
+/** Names of the pods on which it is written down that the adapter was loaded, or begun to be. */
+export function recordedPods({ metadata, status }: ModelAdapter): Set<string> {
+  const names = new Set<string>();
+  for (const line of status?.pods ?? []) if (line.state !== "Waiting") names.add(line.name);
+  const scheduled = metadata.annotations?.[ANNOTATION.scheduledPods] ?? "";
+  for (const name of scheduled.split(",")) if (name !== "") names.add(name);
+  return names;
 }
 
-function seePod(adapter: ModelAdapter, pod: Pod, { inventory, memory }: Sources): PodSeen {
+function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: Sources): PodSeen {
+  const { inventory, memory, occupancy, enableRuntimeSidecar } = sources;
   const { metadata, status } = pod;
-  const work = memory.of(adapter, pod);
-  const list = inventory.of(pod);
-  const held = heldBy(adapter, list);
-  // What is loaded has not failed.
-  if (held === "current") work.failure = undefined;
+  const work = memory.work(adapter, pod);
+  const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
+  const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
+  const recorded = isOnRecord || work.loadedAs !== undefined || sources.isLeft(adapter, pod);
+  const answer = inventory.answer(
+    adapterPlace(adapter, pod, enableRuntimeSidecar),
+    adapter.metadata.name,
+  );
+  const records = recordsOf(adapter, pod, work);
   return {
     name: metadata.name,
-    uid: metadata.uid ?? "",
+    uid: uidOf(pod),
     ip: status?.podIP,
-    matches: matchesSelector(adapter.spec.podSelector, metadata.labels),
-    enabled: metadata.labels?.[LABEL.adapterEnabled] === "true",
+    matches,
+    enabled,
     baseModel: metadata.labels?.[LABEL.modelName],
     readySinceMs: readySince(pod),
     terminating: metadata.deletionTimestamp !== undefined,
-    held,
+    held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
+    path: answer.state === "listed" ? answer.root : undefined,
+    recorded,
     busy: work.busy,
-    failure: work.failure,
-    otherAdapters:
-      typeof list === "string" ? 0 : list.size - (list.has(adapter.metadata.name) ? 1 : 0),
+    loadingVersion: work.loadingVersion,
+    loadFailure: memory.loadFailure(adapter, work),
+    unloadFailure: work.unloadFailure,
+    lateLoadUntilMs: work.lateLoadUntilMs,
+    routedAtMs: work.routedAtMs,
+    otherAdapters: occupancy.others(uidOf(pod), keyOf(adapter)),
   };
 }
 
-function heldBy(adapter: ModelAdapter, list: Listed | "unknown" | "silent"): Held {
-  if (typeof list === "string") return list;
-  if (!list.has(adapter.metadata.name)) return "absent";
-  return list.get(adapter.metadata.name) === pathOf(adapter) ? "current" : "outdated";
+function heldOf(
+  adapter: ModelAdapter,
+  answer: Answer,
+  facts: { isMeant: boolean; recorded: boolean; records: readonly LoadedAs[] },
+): Held {
+  if (answer.state !== "listed") return answer.state;
+  return heldBy(adapter, { root: answer.root, ...facts });
 }
 
-/** The path that the engine should tell; undefined where nothing can be right, which the load then says. */
-function pathOf(adapter: ModelAdapter): string | undefined {
-  try {
-    return directPath(adapter.spec.artifactURL);
-  } catch (error) {
-    return `unusable: ${messageOf(error)}`;
-  }
+/** What is known of how the pod's engine came to have the adapter; the newest first. */
+function recordsOf(adapter: ModelAdapter, pod: Pod, work: Work): LoadedAs[] {
+  const line = adapter.status?.pods?.find((one) => one.name === pod.metadata.name);
+  const records = work.loadedAs === undefined ? [] : [work.loadedAs];
+  if (line?.path === undefined || line.version === undefined) return records;
+  return [...records, { path: line.path, version: line.version }];
 }
 
 /** Since when a pod is Ready, milliseconds since the epoch; undefined while it is not. */
 export function readySince(pod: Pod): number | undefined {
   const ready = pod.status?.conditions?.find((condition) => condition.type === "Ready");
   return ready?.status === "True" ? (fromTimestamp(ready.lastTransitionTime) ?? 0) : undefined;
+}
+
+/** A pod that has run to its end comes never back. */
+export function isFinished(pod: Pod): boolean {
+  return pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
 }

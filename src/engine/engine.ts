@@ -1,6 +1,9 @@
-/** The edge to one inference engine: what it holds, and how that is changed. One file an engine. */
+/**
+ * The edges to what serves adapters: an inference engine itself (`Engine`, one file each), or the runtime sidecar beside it (`Runtime`),
+ * which fetches the files first. Every method rejects with an EngineError, or with the signal's reason.
+ */
 
-/** Where an engine listens and what it asks of callers. */
+/** Where an engine or a sidecar listens and what it asks of callers. */
 export interface EngineTarget {
   /** `http://<pod address>:<port>`. */
   readonly url: string;
@@ -23,10 +26,31 @@ export interface LoadRequest {
   readonly replace: boolean;
 }
 
-/** Every method rejects with an EngineError. */
 export interface Engine {
   inventory(target: EngineTarget, signal: AbortSignal): Promise<HeldAdapter[]>;
   load(target: EngineTarget, request: LoadRequest, signal: AbortSignal): Promise<void>;
   /** Succeeds also when the engine does not know the adapter. */
   unload(target: EngineTarget, name: string, signal: AbortSignal): Promise<void>;
+}
+
+/** The engines that the label `model.aibrix.ai/engine` can name. */
+export type EngineKind = "vllm" | "sglang";
+
+/** What the sidecar is asked to fetch and load. */
+export interface ArtifactRequest {
+  readonly name: string;
+  readonly artifactUrl: string;
+  readonly credentials: Readonly<Record<string, string>> | undefined;
+  readonly additionalConfig: Readonly<Record<string, string>> | undefined;
+  /** What an engine could load without our files; for sidecars of before artifact URLs. Undefined: nothing. */
+  readonly directPath: string | undefined;
+}
+
+export interface Runtime extends Engine {
+  /** Resolves to the path from which the engine loaded it, when the sidecar tells. */
+  loadArtifact(
+    target: EngineTarget,
+    request: ArtifactRequest,
+    signal: AbortSignal,
+  ): Promise<string | undefined>;
 }

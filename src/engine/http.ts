@@ -8,9 +8,9 @@ const BODY_BYTES_MAX = 16 * 1024 * 1024;
 
 export interface EngineHttpOptions {
   readonly dispatcher?: Dispatcher | undefined;
-  /** How long the engine may take to answer a change, milliseconds. */
+  /** How long a change may take, milliseconds; for a sidecar this includes the download. */
   readonly changeTimeoutMs: number;
-  /** How long it may take to list its models, milliseconds. */
+  /** How long a list of the models may take, milliseconds. */
   readonly listTimeoutMs: number;
 }
 
@@ -19,26 +19,35 @@ export const ENGINE_HTTP_DEFAULTS: EngineHttpOptions = {
   listTimeoutMs: 5000,
 };
 
-/** Asks an engine; resolves to the text of a success. @throws EngineError */
+/** A question to an engine or a sidecar. */
+export interface Question {
+  readonly path: string;
+  /** With a body it is a POST. */
+  readonly body?: object;
+}
+
+/** Asks; resolves to the text of a success. @throws EngineError; the signal's reason */
 export async function ask(
   target: EngineTarget,
-  path: string,
-  body: object | undefined,
+  { path, body }: Question,
   options: EngineHttpOptions,
   signal: AbortSignal,
 ): Promise<string> {
   const changing = body !== undefined;
   const timeoutMs = changing ? options.changeTimeoutMs : options.listTimeoutMs;
   const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-  const headers: Record<string, string> = { accept: "application/json" };
-  if (changing) headers["content-type"] = "application/json";
-  if (target.apiKey !== undefined) headers["authorization"] = `Bearer ${target.apiKey}`;
+  const sent: Record<string, string> = { accept: "application/json" };
+  if (changing) sent["content-type"] = "application/json";
+  if (target.apiKey !== undefined) sent["authorization"] = `Bearer ${target.apiKey}`;
   try {
     const answer = await request(`${target.url}${path}`, {
       method: changing ? "POST" : "GET",
-      headers,
+      headers: sent,
       body: changing ? JSON.stringify(body) : null,
       signal: limited,
+      // The one limit is ours: a download may be silent for longer than the client's own defaults.
+      headersTimeout: 0,
+      bodyTimeout: 0,
       ...(options.dispatcher === undefined ? {} : { dispatcher: options.dispatcher }),
     });
     const text = await readBounded(answer.body);

@@ -1,16 +1,14 @@
 import { hostname } from "node:os";
 import type { SchedulerName } from "#api/model-adapter.ts";
 import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
-import { CONTROLLER_DEFAULTS, runController } from "#controller/controller.ts";
+import { MANAGER_DEFAULTS, type ManagerOptions, runManager } from "#controller/manager.ts";
+import { runtimeEngine } from "#engine/runtime.ts";
+import { sglangEngine } from "#engine/sglang.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { loadKubeConfig } from "#kube/config.ts";
-import { LeaderElector } from "#kube/lease.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { parseListenAddress } from "#serve/address.ts";
-import { probesFetch } from "#serve/probes.ts";
-import { listen } from "#serve/server.ts";
 import { createLog } from "#telemetry/log.ts";
-import { createMetrics } from "#telemetry/metrics.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger } from "../parse.ts";
 
@@ -23,6 +21,7 @@ interface ControllerFlags {
   leaderElectionRenewDeadline: number;
   modelAdapterSchedulerPolicy: SchedulerName;
   pollInterval: number;
+  enableRuntimeSidecar: boolean;
   healthProbeBindAddress: string;
   metricsBindAddress: string;
   kubeApiQps: number;
@@ -69,8 +68,14 @@ export const controllerCommand: Command = {
     {
       flags: "--model-adapter-scheduler-policy <name>",
       description: "what schedulerName default means: default or least-adapters",
-      default: CONTROLLER_DEFAULTS.schedulerPolicy,
+      default: MANAGER_DEFAULTS.schedulerPolicy,
       parse: parseChoice("--model-adapter-scheduler-policy", ["default", "least-adapters"]),
+    },
+    {
+      flags: "--enable-runtime-sidecar [boolean]",
+      description: "load adapters through the runtime sidecar on pods that have one",
+      default: "false",
+      parse: parseBoolean("--enable-runtime-sidecar"),
     },
     {
       flags: "--poll-interval <duration>",
@@ -123,45 +128,29 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   const rateLimit = { qps: flags.kubeApiQps, burst: flags.kubeApiBurst };
   const client = createKubeClient({ config, clock, userAgent: CONTROLLER_NAME, rateLimit });
   const random = Math.random;
-  const metrics = createMetrics({ process: true });
-  let notReady: string | undefined = flags.leaderElect ? undefined : "the caches are being filled";
-  const onSynced = () => {
-    notReady = undefined;
-  };
-  const serve = async (flag: string, text: string, fetch: ReturnType<typeof probesFetch>) => {
-    const address = parseListenAddress(flag, text, env["LORADOCK_BIND_ADDRESS"]);
-    if (address === undefined) return;
-    const cure = `set ${flag}`;
-    await listen(
-      { ...address, title: "the controller", cure, handler: { fetch }, log, clock },
-      signal,
-    );
-  };
-  const probes = probesFetch({ notReady: () => notReady });
-  await serve("--health-probe-bind-address", flags.healthProbeBindAddress, probes);
-  await serve("--metrics-bind-address", flags.metricsBindAddress, probesFetch({ metrics }));
-  const options = {
-    ...CONTROLLER_DEFAULTS,
+  const engines = { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() };
+  const address = (flag: string, text: string) =>
+    parseListenAddress(flag, text, env["LORADOCK_BIND_ADDRESS"]);
+  const options: ManagerOptions = {
     pollMs: flags.pollInterval,
     schedulerPolicy: flags.modelAdapterSchedulerPolicy,
+    enableRuntimeSidecar: flags.enableRuntimeSidecar,
+    namespace: flags.leaderElectionNamespace,
+    probeAddress: address("--health-probe-bind-address", flags.healthProbeBindAddress),
+    metricsAddress: address("--metrics-bind-address", flags.metricsBindAddress),
+    leaderElection: flags.leaderElect
+      ? {
+          namespace: flags.leaderElectionNamespace,
+          name: flags.leaderElectionId,
+          identity: `${env["POD_NAME"] ?? hostname()}_${crypto.randomUUID()}`,
+          leaseDurationMs: flags.leaderElectionLeaseDuration,
+          renewDeadlineMs: flags.leaderElectionRenewDeadline,
+        }
+      : undefined,
   };
-  const deps = { client, engine: vllmEngine(), clock, log, random, metrics, onSynced };
-  const lead = (leading: AbortSignal) => runController(deps, options, leading);
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
-    if (!flags.leaderElect) return await lead(signal);
-    const identity = `${env["POD_NAME"] ?? hostname()}_${crypto.randomUUID()}`;
-    const elector = new LeaderElector(
-      { client, clock, log, random },
-      {
-        namespace: flags.leaderElectionNamespace,
-        name: flags.leaderElectionId,
-        identity,
-        leaseDurationMs: flags.leaderElectionLeaseDuration,
-        renewDeadlineMs: flags.leaderElectionRenewDeadline,
-      },
-    );
-    await elector.run(lead, signal);
+    await runManager({ client, engines, clock, log, random }, options, signal);
   } finally {
     await client.close();
     log.info("Stopped");

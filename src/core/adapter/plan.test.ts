@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { versionOf } from "#api/adapter-version.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { ANNOTATION, FINALIZER } from "#api/names.ts";
+import { eventsOf } from "./events.ts";
 import { type Plan, plan } from "./plan.ts";
-import { annotationKey, failureAfter, failureFromAnnotations, nextAttemptMs } from "./retry.ts";
-import type { PodSeen, Seen } from "./seen.ts";
+import { annotationKey, failureAfter, failureFromAnnotations, nextLoadMs } from "./retry.ts";
+import type { Failure, PodSeen, Seen } from "./seen.ts";
 
 const NOW = Date.UTC(2025, 1, 16, 19, 14, 50);
 
@@ -40,8 +42,14 @@ function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
     readySinceMs: NOW - 60_000,
     terminating: false,
     held: "absent",
+    path: undefined,
+    recorded: true,
     busy: undefined,
-    failure: undefined,
+    loadingVersion: undefined,
+    loadFailure: undefined,
+    unloadFailure: undefined,
+    lateLoadUntilMs: undefined,
+    routedAtMs: undefined,
     otherAdapters: 0,
     ...change,
   };
@@ -51,7 +59,9 @@ function seen(change: Partial<Seen> = {}): Seen {
   return {
     nowMs: NOW,
     adapter: adapter(),
+    conditions: change.adapter?.status?.conditions ?? [],
     pods: [],
+    publishFailure: undefined,
     service: { state: "absent" },
     slice: { state: "absent" },
     schedulerPolicy: "default",
@@ -68,15 +78,23 @@ const published = (...names: string[]): Partial<Seen> => ({
 const after = (before: Seen, made: Plan, change: Partial<Seen> = {}): Seen => ({
   ...before,
   ...change,
+  conditions: made.status?.conditions ?? before.conditions,
   adapter: { ...before.adapter, ...(made.status === undefined ? {} : { status: made.status }) },
 });
 
 const shown = (made: Plan) =>
   made.status?.conditions?.map((one) => `${one.type}=${one.status} ${one.reason}: ${one.message}`);
-const told = (made: Plan) => made.events.map((one) => `${one.type} ${one.reason} ${one.message}`);
+/** The Events that follow when the status is written. */
+const told = (before: Seen, made: Plan) =>
+  made.status === undefined
+    ? []
+    : eventsOf(before.adapter.status, made.status, made.selected).map(
+        (one) => `${one.type} ${one.reason} ${one.message}`,
+      );
+const slice = (made: Plan) => made.publish.slice?.map((one) => one.name);
 
 test("one adapter on one pod goes through the documented phases, in the documented words", () => {
-  let now = seen({ pods: [pod("pod-1")] });
+  let now = seen({ pods: [pod("pod-1", { recorded: false })] });
   const scheduled = plan(now);
   assert.equal(scheduled.status?.phase, "Scheduled");
   assert.deepEqual(scheduled.operations, [{ kind: "load", pod: "pod-1" }]);
@@ -84,12 +102,14 @@ test("one adapter on one pod goes through the documented phases, in the document
     "Initialized=Unknown ModelAdapterPending: Starting reconciliation",
     "Scheduled=True Scheduled: ModelAdapter default/qwen-code-lora has selected 1 pods for scheduling: [pod-1]",
   ]);
-  assert.deepEqual(told(scheduled), [
+  assert.deepEqual(told(now, scheduled), [
     "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-1]",
   ]);
   assert.equal(scheduled.metadata.annotations[ANNOTATION.scheduledPods], "pod-1");
 
-  now = after(now, scheduled, { pods: [pod("pod-1", { busy: "loading" })] });
+  now = after(now, scheduled, {
+    pods: [pod("pod-1", { busy: "loading", loadingVersion: versionOf(now.adapter.spec) })],
+  });
   const loading = plan(now);
   assert.equal(loading.status?.phase, "Loading");
   assert.deepEqual(loading.operations, []);
@@ -97,11 +117,8 @@ test("one adapter on one pod goes through the documented phases, in the document
   now = after(now, loading, { pods: [pod("pod-1", { held: "current" })] });
   const bound = plan(now);
   assert.equal(bound.status?.phase, "Bound");
-  assert.deepEqual(
-    bound.publish?.map((one) => one.name),
-    ["pod-1"],
-  );
-  assert.deepEqual(told(bound), ["Normal Loaded Successfully loaded adapter on pod pod-1"]);
+  assert.deepEqual(slice(bound), ["pod-1"]);
+  assert.deepEqual(told(now, bound), ["Normal Loaded Successfully loaded adapter on pod pod-1"]);
 
   now = after(now, bound, published("pod-1"));
   const running = plan(now);
@@ -115,9 +132,11 @@ test("one adapter on one pod goes through the documented phases, in the document
   assert.equal(running.status?.observedGeneration, 1);
 
   const settled = plan(after(now, running));
+  assert.deepEqual(settled.status, running.status);
+  assert.deepEqual(settled.publish, { service: false, slice: undefined });
   assert.deepEqual(
-    [settled.status, settled.publish, settled.operations, settled.events, settled.wakeAtMs],
-    [undefined, undefined, [], [], undefined],
+    [settled.operations, settled.isMoving, settled.wakeAtMs],
+    [[], false, undefined],
   );
 });
 
@@ -157,13 +176,13 @@ test("a pod that is not stable yet is looked at again when it is", () => {
 });
 
 test("retries come after 5, 10, 20, 40 and 80 s; then the pod is given up and the next is chosen", () => {
-  const fails = (atMs: number, before?: PodSeen["failure"]) =>
+  const fails = (atMs: number, before?: Failure) =>
     failureAfter(before, { atMs, retriable: true, message: "connection refused" });
   let failure = fails(0);
   const waits: number[] = [];
   for (let retry = 0; retry < 5; retry++) {
-    waits.push(nextAttemptMs(failure) - failure.atMs);
-    failure = fails(nextAttemptMs(failure), failure);
+    waits.push(nextLoadMs(failure) - failure.atMs);
+    failure = fails(nextLoadMs(failure), failure);
   }
   assert.deepEqual(waits, [5000, 10_000, 20_000, 40_000, 80_000]);
   assert.equal(failure.retries, 5);
@@ -171,10 +190,10 @@ test("retries come after 5, 10, 20, 40 and 80 s; then the pod is given up and th
   const given = { ...failure, atMs: NOW };
   const one = adapter({ replicas: 1 });
   one.metadata.annotations = { [ANNOTATION.scheduledPods]: "pod-1" };
-  const before = seen({ adapter: one, pods: [pod("pod-1", { failure: given }), pod("pod-2")] });
+  const before = seen({ adapter: one, pods: [pod("pod-1", { loadFailure: given }), pod("pod-2")] });
   const made = plan(before);
   assert.deepEqual(made.operations, [{ kind: "load", pod: "pod-2" }]);
-  assert.deepEqual(told(made), [
+  assert.deepEqual(told(before, made), [
     "Warning MaxRetriesExceeded Max retries exceeded for pod pod-1: connection refused",
     "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-2]",
   ]);
@@ -183,7 +202,7 @@ test("retries come after 5, 10, 20, 40 and 80 s; then the pod is given up and th
 
 test("a final error is Failed with the engine's words, and tried again slowly", () => {
   const failure = { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" };
-  const made = plan(seen({ pods: [pod("p", { failure })] }));
+  const made = plan(seen({ pods: [pod("p", { loadFailure: failure })] }));
   assert.equal(made.status?.phase, "Failed");
   assert.deepEqual(made.operations, []);
   assert.equal(made.wakeAtMs, NOW + 300_000);
@@ -192,19 +211,9 @@ test("a final error is Failed with the engine's words, and tried again slowly", 
   assert.match(ready?.message ?? "", /Loading failed on all pods: pod p: rank 64 > 16/);
 });
 
-test("a changed spec forgets the failures of the old one and loads at once", () => {
-  const failure = { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" };
-  const changed = adapter();
-  changed.metadata.generation = 2;
-  changed.status = { phase: "Failed", observedGeneration: 1 };
-  const made = plan(seen({ adapter: changed, pods: [pod("p", { failure })] }));
-  assert(made.forgetFailures);
-  assert.deepEqual(made.operations, [{ kind: "load", pod: "p" }]);
-});
-
 test("one pod that refuses does not keep the others from serving", () => {
   const failure = { atMs: NOW, retries: 0, retriable: false, message: "out of memory" };
-  const pods = [pod("bad", { failure }), pod("good", { held: "current" })];
+  const pods = [pod("bad", { loadFailure: failure }), pod("good", { held: "current" })];
   const made = plan(seen({ pods, ...published("good") }));
   assert.equal(made.status?.phase, "Running");
   assert.equal(made.status?.readyReplicas, 1);
@@ -224,55 +233,90 @@ test("all pods gone after Running: Pending, not ready, nothing published", () =>
   const made = plan(after(now, running, { pods: [] }));
   assert.equal(made.status?.phase, "Pending");
   assert.deepEqual(made.status?.instances, []);
-  assert.deepEqual(made.publish, []);
+  assert.deepEqual(slice(made), []);
   assert(shown(made)?.some((text) => text.startsWith("Ready=False ModelAdapterUnavailable")));
 });
 
 test("a Service of somebody else is reported and left alone", () => {
   const made = plan(seen({ pods: [pod("p", { held: "current" })], service: { state: "foreign" } }));
-  assert.equal(made.publish, undefined);
+  assert.deepEqual(made.publish, { service: false, slice: undefined });
   assert.equal(made.status?.phase, "Bound");
   const ready = made.status?.conditions?.find((one) => one.type === "Ready");
   assert.equal(ready?.reason, "ServiceCreateError");
   assert.match(ready?.message ?? "", /Service default\/qwen-code-lora exists.*delete or rename/);
 });
 
-test("deletion: out of traffic, then unloaded, then let go; an engine that is silent is waited for, not for ever", () => {
+test("deletion: out of traffic, drained, unloaded, let go; an engine that is silent is waited for, not for ever", () => {
   const dying = adapter();
   dying.metadata.deletionTimestamp = "2025-02-16T19:14:50Z";
-  const holds = [pod("a", { held: "current" }), pod("b", { held: "unknown" })];
+  const holds = [pod("a", { held: "current" }), pod("b", { held: "silent" })];
   const first = plan(seen({ adapter: dying, pods: holds, ...published("a") }));
-  assert.deepEqual([first.publish, first.operations], [[], []]);
+  assert.deepEqual([slice(first), first.operations], [[], []]);
+  assert.equal(first.status?.phase, "Pending");
+  assert.deepEqual(first.status?.instances, []);
+
+  const left = { held: "current", routedAtMs: NOW } as const;
+  const draining = [pod("a", left), pod("b", { held: "absent" })];
+  const drained = plan(seen({ adapter: dying, pods: draining, ...published() }));
+  assert.deepEqual([drained.operations, drained.wakeAtMs], [[], NOW + 1000]);
+
   const second = plan(seen({ adapter: dying, pods: holds, ...published() }));
-  assert.deepEqual(second.operations, [{ kind: "unload", pod: "a" }]);
+  assert.deepEqual(second.operations, [
+    { kind: "unload", pod: "a" },
+    { kind: "unload", pod: "b" },
+  ]);
   assert.equal(second.metadata.finalizer, undefined);
-  const rest = [pod("a"), pod("b", { held: "unknown" })];
-  const late = plan(seen({ adapter: dying, pods: rest, ...published(), nowMs: NOW + 10_000 }));
+
+  const rest = [pod("a"), pod("b", { held: "silent" })];
+  const late = plan(seen({ adapter: dying, pods: rest, ...published(), nowMs: NOW + 8000 }));
   assert.equal(late.metadata.finalizer, "remove");
-  assert.deepEqual(late.tombstones, ["b"]);
+  assert.deepEqual(
+    late.tombstones.map((one) => one.name),
+    ["b"],
+  );
 });
 
-test("a new version goes out pod by pod, and a bad one stops at the first", () => {
+test("deletion in the middle of a load: the load is broken off, and remembered while it may still come", () => {
+  const dying = adapter();
+  dying.metadata.deletionTimestamp = "2025-02-16T19:14:50Z";
+  const loading = plan(seen({ adapter: dying, pods: [pod("a", { busy: "loading" })] }));
+  assert.deepEqual(loading.operations, [{ kind: "unload", pod: "a" }]);
+  const late = { lateLoadUntilMs: NOW + 60_000 };
+  const after = plan(seen({ adapter: dying, pods: [pod("a", late)] }));
+  assert.equal(after.metadata.finalizer, "remove");
+  assert.deepEqual(
+    after.tombstones.map((one) => one.name),
+    ["a"],
+  );
+  const settled = plan(seen({ adapter: dying, pods: [pod("a"), pod("b", { recorded: false })] }));
+  assert.deepEqual([settled.metadata.finalizer, settled.tombstones], ["remove", []]);
+});
+
+test("a new version goes out pod by pod, out of traffic and drained, and a bad one stops at the first", () => {
   const old = { held: "outdated" } as const;
   const pods = [pod("a", old), pod("b", old)];
   const first = plan(seen({ pods, ...published("a", "b") }));
-  assert.deepEqual(
-    first.publish?.map((one) => one.name),
-    ["b"],
-  );
-  assert.deepEqual(first.operations, []);
-  const second = plan(seen({ pods, ...published("b") }));
-  assert.deepEqual(second.operations, [{ kind: "load", pod: "a" }]);
-  const failure = { atMs: NOW, retries: 0, retriable: false, message: "bad weights" };
-  const stopped = plan(
-    seen({ pods: [pod("a", { ...old, failure }), pod("b", old)], ...published("b") }),
-  );
-  assert.deepEqual(stopped.operations, []);
-  assert.deepEqual(
-    stopped.publish?.map((one) => one.name),
-    ["a", "b"],
-  );
+  assert.deepEqual([slice(first), first.operations], [["b"], []]);
+  const leaving = [pod("a", { ...old, routedAtMs: NOW - 400 }), pod("b", old)];
+  const second = plan(seen({ pods: leaving, ...published("b") }));
+  assert.deepEqual([second.operations, second.wakeAtMs], [[], NOW + 600]);
+  const third = plan(seen({ pods: leaving, ...published("b"), nowMs: NOW + 600 }));
+  assert.deepEqual(third.operations, [{ kind: "load", pod: "a" }]);
+
+  const loadFailure = { atMs: NOW, retries: 0, retriable: false, message: "bad weights" };
+  const failed = [pod("a", { ...old, loadFailure }), pod("b", old)];
+  const stopped = plan(seen({ pods: failed, ...published("b") }));
+  assert.deepEqual([stopped.operations, slice(stopped)], [[], ["a", "b"]]);
+  assert.deepEqual(stopped.status?.instances, ["a", "b"]);
+  assert.equal(stopped.status?.phase, "Running");
   assert.equal(stopped.status?.pods?.[0]?.message, "bad weights");
+  assert(shown(stopped)?.includes("Loaded=False ModelAdapterLoadingError: pod a: bad weights"));
+});
+
+test("the only pod that serves is replaced in place", () => {
+  const made = plan(seen({ pods: [pod("a", { held: "outdated" })], ...published("a") }));
+  assert.deepEqual(made.operations, [{ kind: "load", pod: "a" }]);
+  assert.equal(slice(made), undefined);
 });
 
 test("retry annotations are valid for pod names of any length, and read back as they were written", () => {
@@ -280,7 +324,7 @@ test("retry annotations are valid for pod names of any length, and read back as 
   fc.assert(
     fc.property(name, name, fc.nat(5), (one, other, retries) => {
       const failure = { atMs: NOW, retries, retriable: true, message: "timeout" };
-      const made = plan(seen({ pods: [pod(one, { failure })] }));
+      const made = plan(seen({ pods: [pod(one, { loadFailure: failure })] }));
       const annotations = Object.fromEntries(
         Object.entries(made.metadata.annotations).filter(
           (entry): entry is [string, string] => entry[1] !== null,

@@ -1,8 +1,9 @@
-/** When a failed load is tried again: exactly what the documentation promises. */
+/** When a failed operation is tried again: exactly what the documentation promises. */
 
 import { ANNOTATION } from "#api/names.ts";
 import { exponentialMs } from "#base/backoff.ts";
 import { fromTimestamp, toTimestamp } from "#base/clock.ts";
+import { hashHex } from "#base/hash.ts";
 import type { Failure, PodSeen } from "./seen.ts";
 
 /** Retries after the first attempt: after 5, 10, 20, 40 and 80 s. */
@@ -12,13 +13,18 @@ const RETRY_LAST_MS = 80_000;
 /** What cannot be mended by trying again is still tried at this pace, since its cause may be outside our sight. */
 export const SLOW_RETRY_MS = 300_000;
 
-/** True when this pod is given up: the failure was final, or the retries are used up. */
-export function isGivenUp(failure: Failure | undefined): boolean {
-  return failure !== undefined && (!failure.retriable || failure.retries >= RETRIES_MAX);
+/** True when the retries are used up. */
+export function isExhausted(failure: Failure | undefined): boolean {
+  return failure?.retriable === true && failure.retries >= RETRIES_MAX;
 }
 
-/** When the next attempt on the pod is due, milliseconds since the epoch. */
-export function nextAttemptMs(failure: Failure | undefined): number {
+/** True when a pod is given up: the failure was final, or the retries are used up. */
+export function isGivenUp(failure: Failure | undefined): boolean {
+  return failure !== undefined && (!failure.retriable || isExhausted(failure));
+}
+
+/** When the next load on the pod is due, milliseconds since the epoch. */
+export function nextLoadMs(failure: Failure | undefined): number {
   if (failure === undefined) return Number.NEGATIVE_INFINITY;
   const waitMs = isGivenUp(failure)
     ? SLOW_RETRY_MS
@@ -26,13 +32,26 @@ export function nextAttemptMs(failure: Failure | undefined): number {
   return failure.atMs + waitMs;
 }
 
-/** The failure that follows `before`: a retry that fails counts one more; after a pause of giving up, counting starts anew. */
-export function failureAfter(
-  before: Failure | undefined,
-  now: { atMs: number; retriable: boolean; message: string },
-): Failure {
-  const retries = before === undefined || isGivenUp(before) ? 0 : before.retries + 1;
-  return { ...now, retries };
+/** When the next unload is due: those are never given up. */
+export function nextUnloadMs(failure: Failure | undefined): number {
+  if (failure === undefined) return Number.NEGATIVE_INFINITY;
+  return failure.atMs + exponentialMs(failure.retries, RETRY_BASE_MS, RETRY_LAST_MS);
+}
+
+/** What a failed load or unload told. */
+export interface Setback {
+  readonly atMs: number;
+  readonly retriable: boolean;
+  readonly message: string;
+}
+
+/**
+ * The failure that follows `before`: a retry that fails counts one more. A pod that was given up stays so when the slow retry
+ * fails as well; one whose final failure has become one worth a retry begins to count.
+ */
+export function failureAfter(before: Failure | undefined, now: Setback): Failure {
+  if (before === undefined || !before.retriable) return { ...now, retries: 0 };
+  return { ...now, retries: Math.min(before.retries + 1, RETRIES_MAX) };
 }
 
 const NAME_LENGTH_MAX = 63;
@@ -46,19 +65,7 @@ export function annotationKey(prefix: string, pod: string): string {
   const room = NAME_LENGTH_MAX - (prefix.length - prefix.indexOf("/") - 1);
   if (pod.length <= room) return prefix + pod;
   const kept = pod.slice(0, room - HASH_LENGTH - 1).replace(/[^a-z0-9]+$/, "");
-  return `${prefix}${kept}-${hashOf(pod)}`;
-}
-
-/** Two 32-bit FNV-1a hashes with different starts, in base 36, cut to ten characters. */
-function hashOf(text: string): string {
-  const fnv = (start: number) => {
-    let hash = start;
-    for (let index = 0; index < text.length; index++) {
-      hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-    }
-    return (hash >>> 0).toString(36).padStart(7, "0");
-  };
-  return (fnv(0x811c9dc5) + fnv(0x050c5d1f)).slice(-HASH_LENGTH);
+  return `${prefix}${kept}-${hashHex(pod).slice(0, HASH_LENGTH)}`;
 }
 
 /** The failure that a previous leader wrote down for a pod; undefined when there is none. */
@@ -76,7 +83,7 @@ export function failureFromAnnotations(
 /** The retry annotations that an adapter should carry; final failures need none, they are not counted. */
 export function retryAnnotations(pods: readonly PodSeen[]): Record<string, string> {
   const annotations: Record<string, string> = {};
-  for (const { name, failure } of pods) {
+  for (const { name, loadFailure: failure } of pods) {
     if (failure === undefined || !failure.retriable) continue;
     annotations[annotationKey(ANNOTATION.retryCountPrefix, name)] = String(failure.retries);
     annotations[annotationKey(ANNOTATION.lastRetryTimePrefix, name)] = toTimestamp(failure.atMs);

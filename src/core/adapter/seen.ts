@@ -2,35 +2,39 @@
  * Everything that the planner may know. A fact that is not in here cannot influence a decision, so a
  * decision can always be repeated from its snapshot.
  */
+import type { Condition } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 
 /**
- * What a pod's engine says of the adapter.
- * - `unknown`: not asked yet. Never guessed: neither loaded nor unloaded on.
+ * What a pod's engine says of the adapter. Never guessed: where it is not known, nothing is done that would be wrong otherwise.
+ * - `unasked`: this controller has not asked it yet. What was decided before stands until it has.
+ * - `unknown`: it may have changed since it was asked (a restarted container); it is being asked again.
  * - `silent`: asked, and it did not answer. A load is tried, since its failure says why; nothing else.
- * - `absent`: the engine answered and does not list it.
- * - `current`: listed, from the artifact that the spec wants now.
- * - `outdated`: listed, from an earlier artifact.
- * - `foreign`: listed, but loaded by somebody else on a pod where we were not asked to; never touched.
+ * - `absent`: it answered and does not list the adapter.
+ * - `current`: listed, in the version that the spec wants.
+ * - `outdated`: listed, in another version.
+ * - `foreign`: listed, but loaded by somebody else. Replaced where the adapter is wanted, never touched elsewhere.
  */
-export type Held = "unknown" | "silent" | "absent" | "current" | "outdated" | "foreign";
+export type Held = "unasked" | "unknown" | "silent" | "absent" | "current" | "outdated" | "foreign";
 
-/** The last failure of loading on a pod. */
+/** The last failure of an operation on a pod. */
 export interface Failure {
   /** When it failed, milliseconds since the epoch. */
   readonly atMs: number;
-  /** Retries that had been made by then: 0 after the first attempt, at most 5. */
+  /** Retries that had been made by then: 0 after the first attempt. */
   readonly retries: number;
   readonly retriable: boolean;
   /** In words that name the cure. */
   readonly message: string;
+  /** The engine drops adapters by itself. */
+  readonly isCapacity?: boolean;
 }
 
 export interface PodSeen {
   readonly name: string;
   readonly uid: string;
   readonly ip: string | undefined;
-  /** Matches the adapter's podSelector; a pod that no longer does is seen only because it may hold the adapter. */
+  /** Matches the adapter's podSelector; one that does not is seen because it is on record. */
   readonly matches: boolean;
   /** Carries `adapter.model.aibrix.ai/enabled=true`. */
   readonly enabled: boolean;
@@ -40,10 +44,21 @@ export interface PodSeen {
   readonly readySinceMs: number | undefined;
   readonly terminating: boolean;
   readonly held: Held;
+  /** The path from which the engine has it, where one was told. */
+  readonly path: string | undefined;
+  /** It is written down that we loaded the adapter here, or began to. */
+  readonly recorded: boolean;
   /** The operation for this adapter that is under way on this pod. */
   readonly busy: "loading" | "unloading" | undefined;
-  readonly failure: Failure | undefined;
-  /** Other adapters on this pod, loads in flight included. */
+  /** The version that is being loaded. */
+  readonly loadingVersion: string | undefined;
+  readonly loadFailure: Failure | undefined;
+  readonly unloadFailure: Failure | undefined;
+  /** A load was broken off or got no answer; the engine may still come to it until then, milliseconds since the epoch. */
+  readonly lateLoadUntilMs: number | undefined;
+  /** When the EndpointSlice last named the pod; undefined: not that anybody remembers. */
+  readonly routedAtMs: number | undefined;
+  /** Other adapters on this pod: listed, being loaded, or meant to be. */
   readonly otherAdapters: number;
 }
 
@@ -58,10 +73,19 @@ export type OwnedSeen<T> =
 export interface Seen {
   readonly nowMs: number;
   readonly adapter: ModelAdapter;
+  /** The conditions as last decided, written down already or not: they carry the times of their transitions. */
+  readonly conditions: readonly Condition[];
   readonly pods: readonly PodSeen[];
   readonly service: OwnedSeen<null>;
   /** Content: names of the pods that the EndpointSlice sends requests to. */
   readonly slice: OwnedSeen<readonly string[]>;
+  /** Why Service or EndpointSlice could not be written, with the object's name. */
+  readonly publishFailure: string | undefined;
   /** What `schedulerName: default` means. */
   readonly schedulerPolicy: SchedulerName;
+}
+
+/** The names that the EndpointSlice sends requests to. */
+export function publishedPods(seen: Seen): readonly string[] {
+  return seen.slice.state === "ours" ? seen.slice.content : [];
 }

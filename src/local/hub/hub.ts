@@ -111,7 +111,8 @@ async function answer(
   if (api?.[2] === "tree") return sendTree(url, response, snapshot, path);
   if (api?.[2] === "paths-info") return sendPathsInfo(request, response, snapshot);
   const isPublic = (await repositories.access(repo))?.visibility === "public";
-  sendJson(response, 200, repoInfo(repo, snapshot, isPublic));
+  const withBlobs = /^(1|true)$/i.test(url.searchParams.get("blobs") ?? "");
+  sendJson(response, 200, repoInfo(repo, snapshot, isPublic, withBlobs));
 }
 
 function decode(text: string): string {
@@ -150,7 +151,14 @@ async function accessRefusal(
   };
 }
 
-function repoInfo(repo: string, snapshot: Snapshot, isPublic: boolean) {
+/** What `?blobs=true` adds to a file's name. */
+function siblingBlob(file: RepoFile) {
+  const { sizeBytes: size, blobId } = file;
+  if (!file.isLarge) return { size, blobId };
+  return { size, blobId, lfs: { sha256: file.sha256, size, pointerSize: pointerSize(file) } };
+}
+
+function repoInfo(repo: string, snapshot: Snapshot, isPublic: boolean, withBlobs: boolean) {
   return {
     _id: snapshot.commit.slice(0, 24),
     id: repo,
@@ -165,7 +173,10 @@ function repoInfo(repo: string, snapshot: Snapshot, isPublic: boolean) {
     downloads: 0,
     likes: 0,
     tags: ["peft", "lora"],
-    siblings: snapshot.files.map((file) => ({ rfilename: file.path })),
+    siblings: snapshot.files.map((file) => ({
+      rfilename: file.path,
+      ...(withBlobs ? siblingBlob(file) : {}),
+    })),
   };
 }
 
@@ -191,11 +202,8 @@ function sendTree(url: URL, response: ServerResponse, snapshot: Snapshot, path: 
   const prefix = path === "" ? "" : `${path.replace(/\/+$/, "")}/`;
   const inside = snapshot.files.filter((file) => file.path.startsWith(prefix));
   if (inside.length === 0 && prefix !== "") {
-    refuse(response, {
-      status: 404,
-      code: "EntryNotFound",
-      message: `${path} does not exist on this revision`,
-    });
+    const message = `${path} does not exist on this revision`;
+    refuse(response, { status: 404, code: "EntryNotFound", message });
     return;
   }
   const isRecursive = /^(1|true)$/i.test(url.searchParams.get("recursive") ?? "");

@@ -1,0 +1,148 @@
+/** Carries out what a plan says about the API: metadata, Service, EndpointSlice, status, Events. It decides nothing about adapters. */
+import type { EndpointSlice, Service } from "#api/kubernetes.ts";
+import type { ModelAdapter, ModelAdapterStatus } from "#api/model-adapter.ts";
+import { FIELD_MANAGER, FINALIZER } from "#api/names.ts";
+import { jsonEqual } from "#base/json.ts";
+import { describeError } from "#base/network-error.ts";
+import { eventsOf } from "#core/adapter/events.ts";
+import type { Plan } from "#core/adapter/plan.ts";
+import { publishedPods, type Seen } from "#core/adapter/seen.ts";
+import {
+  ENDPOINT_SLICES,
+  isConflict,
+  isNotFound,
+  type KubeClient,
+  MODEL_ADAPTERS,
+  SERVICES,
+} from "#kube/client.ts";
+import type { EventRecorder } from "#kube/events.ts";
+import type { Informer } from "#kube/informer.ts";
+import type { Notes } from "./memory.ts";
+import { serviceOf, sliceOf } from "./objects.ts";
+
+/** How long a status may wait for the rest of what is about to happen. Phases passed within this time share a write. */
+const TOGETHER_MS = 200;
+
+export interface ActDeps {
+  readonly client: KubeClient;
+  readonly adapters: Informer<ModelAdapter>;
+  readonly services: Informer<Service>;
+  readonly slices: Informer<EndpointSlice>;
+  readonly events: EventRecorder;
+}
+
+/** Writes the finalizer and the annotations; nothing when they are as they should be. */
+export async function writeMetadata(
+  { client, adapters }: ActDeps,
+  adapter: ModelAdapter,
+  { metadata: { finalizer, annotations } }: Plan,
+  signal: AbortSignal,
+): Promise<void> {
+  if (finalizer === undefined && Object.keys(annotations).length === 0) return;
+  const { namespace, name, uid, resourceVersion } = adapter.metadata;
+  const others = (adapter.metadata.finalizers ?? []).filter((one) => one !== FINALIZER);
+  const patch = {
+    metadata: {
+      uid,
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+      // Finalizers are a list: without the version, somebody else's could be overwritten.
+      ...(finalizer === undefined
+        ? {}
+        : { finalizers: finalizer === "add" ? [...others, FINALIZER] : others, resourceVersion }),
+    },
+  };
+  const options = { fieldManager: FIELD_MANAGER, signal };
+  const written = await client.patch(MODEL_ADAPTERS, { namespace, name }, "merge", patch, options);
+  // An object that loses its last finalizer is gone, whatever the answer shows.
+  if (finalizer !== "remove") adapters.written(written);
+}
+
+/** Writes Service and EndpointSlice where they are not as they should be; a failure is remembered for the status. */
+export async function publish(
+  deps: ActDeps,
+  seen: Seen,
+  { publish: { service, slice } }: Plan,
+  notes: Notes,
+  signal: AbortSignal,
+): Promise<void> {
+  const { adapter } = seen;
+  const { client, services, slices } = deps;
+  const options = { fieldManager: FIELD_MANAGER, signal };
+  const failures: unknown[] = [];
+  const write = async (kind: string, run: () => Promise<void>) => {
+    try {
+      await run();
+    } catch (error) {
+      failures.push(error);
+      const { namespace, name } = adapter.metadata;
+      notes.publishFailure = `${kind} ${namespace}/${name} could not be written: ${describeError(error)}`;
+    }
+  };
+  notes.publishFailure = undefined;
+  await Promise.all([
+    service &&
+      write("Service", async () => {
+        services.written(await client.apply(SERVICES, serviceOf(adapter), options));
+      }),
+    slice &&
+      write("EndpointSlice", async () => {
+        slices.written(await client.apply(ENDPOINT_SLICES, sliceOf(adapter, slice), options));
+      }),
+  ]);
+  if (failures.length > 0 && !isConflict(failures[0])) throw failures[0];
+}
+
+/** The pods that a plan takes out of the EndpointSlice. */
+export function unpublished(seen: Seen, { publish: { slice } }: Plan): string[] {
+  if (slice === undefined) return [];
+  return publishedPods(seen).filter((name) => !slice.some((pod) => pod.name === name));
+}
+
+/**
+ * Writes the status when it says something new and nothing is about to change it again; its Events follow.
+ * Returns after how long to come back, milliseconds; undefined: nothing waits.
+ */
+export async function tell(
+  { client, adapters, events }: ActDeps,
+  seen: Seen,
+  made: Plan,
+  notes: Notes,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const { status, selected, isMoving } = made;
+  const { adapter, nowMs } = seen;
+  if (status === undefined || jsonEqual(status, adapter.status)) {
+    notes.draft = undefined;
+    return undefined;
+  }
+  const sinceMs = notes.draft?.sinceMs ?? nowMs;
+  notes.draft = { conditions: status.conditions ?? [], sinceMs };
+  const waitMs = sinceMs + TOGETHER_MS - nowMs;
+  if (isMoving && waitMs > 0) return waitMs;
+  const written = await writeStatus(client, adapter, status, signal);
+  if (written === undefined) return undefined;
+  notes.draft = undefined;
+  adapters.written(written);
+  for (const { type, reason, message } of eventsOf(adapter.status, status, selected)) {
+    events.record(adapter, type, reason, message);
+  }
+  return undefined;
+}
+
+async function writeStatus(
+  client: KubeClient,
+  adapter: ModelAdapter,
+  status: ModelAdapterStatus,
+  signal: AbortSignal,
+): Promise<ModelAdapter | undefined> {
+  const { namespace, name, uid } = adapter.metadata;
+  const options = { fieldManager: FIELD_MANAGER, subresource: "status" as const, signal };
+  try {
+    const patch = { metadata: { uid }, status };
+    return await client.patch(MODEL_ADAPTERS, { namespace, name }, "merge", patch, options);
+  } catch (error) {
+    // It is gone, and with it the need for a status.
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}

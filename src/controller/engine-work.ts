@@ -1,0 +1,229 @@
+import { versionOf } from "#api/adapter-version.ts";
+import type { Pod } from "#api/kubernetes.ts";
+import type { ModelAdapter, ModelAdapterSpec } from "#api/model-adapter.ts";
+import { API_KEY_CONFIG } from "#api/names.ts";
+import { isAbort } from "#base/abort.ts";
+import type { Clock } from "#base/clock.ts";
+import { describeError } from "#base/network-error.ts";
+import { Semaphore } from "#base/semaphore.ts";
+import { deliveryOf } from "#core/adapter/delivery.ts";
+import type { Operation } from "#core/adapter/operations.ts";
+import { failureAfter, isGivenUp, RETRIES_MAX } from "#core/adapter/retry.ts";
+import { sharesAdapterFolder } from "#core/adapter/shared-folder.ts";
+import type { EngineTarget } from "#engine/engine.ts";
+import { EngineError } from "#engine/errors.ts";
+import { keyOf } from "#kube/client.ts";
+import type { Log } from "#telemetry/log.ts";
+import type { Inventory } from "./inventory.ts";
+import type { Memory, Work } from "./memory.ts";
+import type { ControllerMetrics } from "./metrics.ts";
+import { adapterPlace, type Engines, type Place } from "./places.ts";
+import { authOf, type Secrets } from "./secrets.ts";
+
+/** Operations under way at once on one pod, and over all pods. */
+const OPERATIONS_PER_POD_MAX = 4;
+const OPERATIONS_MAX = 256;
+/** How long an engine may still come to a load whose caller has gone. */
+export const LATE_LOAD_MS = 60_000;
+
+/** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
+interface Order {
+  readonly adapter: ModelAdapter;
+  readonly pod: Pod;
+  readonly kind: "load" | "unload";
+  readonly work: Work;
+  readonly startedMs: number;
+}
+
+export interface EngineWorkDeps {
+  readonly engines: Engines;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly memory: Memory;
+  readonly inventory: Inventory;
+  readonly secrets: Secrets;
+  readonly metrics: ControllerMetrics;
+  readonly enableRuntimeSidecar: boolean;
+  /** An operation has ended, one way or the other. */
+  readonly onEnd: (adapter: ModelAdapter) => void;
+}
+
+/** Carries out operations on engines: at once, in parallel over pods, bounded on each; turns every outcome into memory. */
+export class EngineWork {
+  readonly #deps: EngineWorkDeps;
+  readonly #signal: AbortSignal;
+  readonly #slots = new Semaphore(OPERATIONS_MAX);
+  readonly #podSlots = new Map<string, { slots: Semaphore; users: number }>();
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(deps: EngineWorkDeps, signal: AbortSignal) {
+    this.#deps = deps;
+    this.#signal = signal;
+  }
+
+  /** Starts an operation; returns at once. */
+  start(adapter: ModelAdapter, pod: Pod, { kind }: Operation): void {
+    const work = this.#deps.memory.work(adapter, pod);
+    // Whatever is under way ends first: an engine gets one order for one adapter at a time.
+    const before = work.ended;
+    work.abort?.abort();
+    if (kind === "cancel") return;
+    const abort = new AbortController();
+    const signal = AbortSignal.any([this.#signal, abort.signal]);
+    work.abort = abort;
+    work.busy = kind === "load" ? "loading" : "unloading";
+    work.loadingVersion = kind === "load" ? versionOf(adapter.spec) : undefined;
+    const startedMs = this.#deps.clock.now();
+    const order: Order = { adapter, pod, kind, work, startedMs };
+    const run = before
+      .then(() => this.#withSlots(pod, signal, () => this.#operate(order, signal)))
+      .catch((error: unknown) => this.#failed(order, error))
+      .then(() => {
+        this.#running.delete(run);
+        if (work.abort !== abort) return;
+        work.abort = undefined;
+        work.busy = undefined;
+        work.loadingVersion = undefined;
+        this.#deps.onEnd(adapter);
+      });
+    work.ended = run;
+    this.#running.add(run);
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  async #withSlots(pod: Pod, signal: AbortSignal, run: () => Promise<void>): Promise<void> {
+    const key = keyOf(pod);
+    const entry = this.#podSlots.get(key) ?? {
+      slots: new Semaphore(OPERATIONS_PER_POD_MAX),
+      users: 0,
+    };
+    this.#podSlots.set(key, entry);
+    entry.users++;
+    try {
+      await entry.slots.run(() => this.#slots.run(run, signal), signal);
+    } finally {
+      if (--entry.users === 0) this.#podSlots.delete(key);
+    }
+  }
+
+  async #operate(order: Order, signal: AbortSignal): Promise<void> {
+    const { adapter, pod, kind, work } = order;
+    const { clock, log, metrics, enableRuntimeSidecar } = this.#deps;
+    const place = adapterPlace(adapter, pod, enableRuntimeSidecar);
+    if (place === undefined) {
+      throw new EngineError("Unreachable", true, "no route to host: the pod has no address");
+    }
+    const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
+    const target = { url: place.url, apiKey };
+    if (kind === "load") {
+      await this.#load(adapter, place, target, work, signal);
+      work.loadFailure = undefined;
+      const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
+      log.info("Successfully loaded adapter on pod", about);
+    } else {
+      await this.#unload(adapter, place, target, signal);
+      work.unloadFailure = undefined;
+      work.loadedAs = undefined;
+      work.wasCurrent = false;
+    }
+    metrics.operated(kind, "success", (clock.now() - order.startedMs) / 1000);
+  }
+
+  async #load(
+    adapter: ModelAdapter,
+    place: Place,
+    target: EngineTarget,
+    work: Work,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { engines, inventory, log, secrets } = this.#deps;
+    const { spec, metadata } = adapter;
+    const { name } = metadata;
+    const delivery = deliveryOf(spec, {
+      hasRuntime: place.isRuntime,
+      sharesFolder: sharesAdapterFolder(place.pod),
+    });
+    const engine = engines[place.engine];
+    let path: string | undefined;
+    if (delivery.form === "direct") {
+      const answer = inventory.answer(place, name);
+      path = delivery.path;
+      await engine.load(target, { name, path, replace: answer.state === "listed" }, signal);
+    } else {
+      log.info("Using runtime path for artifact delegation", {
+        ModelAdapter: keyOf(adapter),
+        pod: place.pod.metadata.name,
+      });
+      const request = {
+        name,
+        artifactUrl: spec.artifactURL,
+        credentials: await secrets.credentials(adapter, signal),
+        additionalConfig: configOf(spec),
+        directPath: delivery.directPath,
+      };
+      path = await engines.runtime.loadArtifact(target, request, signal);
+      path ??= (await engine.inventory(target, signal)).find((one) => one.name === name)?.root;
+    }
+    work.lateLoadUntilMs = undefined;
+    if (path !== undefined) work.loadedAs = { path, version: versionOf(spec) };
+    inventory.note(place, name, { root: path });
+  }
+
+  async #unload(
+    adapter: ModelAdapter,
+    place: Place,
+    target: EngineTarget,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { name } = adapter.metadata;
+    await this.#deps.engines[place.engine].unload(target, name, signal);
+    this.#deps.inventory.note(place, name, undefined);
+  }
+
+  #failed({ adapter, pod, kind, work, startedMs }: Order, error: unknown): void {
+    if (this.#signal.aborted) return;
+    const { clock, log, memory, metrics } = this.#deps;
+    const atMs = clock.now();
+    // The engine may have it, or come to it: whoever broke off, or lost the answer, cannot know.
+    if (kind === "load" && isUncertain(error)) work.lateLoadUntilMs = atMs + LATE_LOAD_MS;
+    if (isAbort(error)) return;
+    const seconds = (atMs - startedMs) / 1000;
+    const message = describeError(error);
+    const about = { pod: pod.metadata.name, error: message, ModelAdapter: keyOf(adapter) };
+    if (kind === "unload") {
+      metrics.operated(kind, "retriable", seconds);
+      work.unloadFailure = failureAfter(work.unloadFailure, { atMs, retriable: true, message });
+      log.info("Error unloading adapter, will retry", about);
+      return;
+    }
+    const retriable = error instanceof EngineError && error.retriable;
+    const before = memory.loadFailure(adapter, work);
+    const failure = failureAfter(before, { atMs, retriable, message });
+    work.loadFailure = failure;
+    work.failedGeneration = adapter.metadata.generation;
+    metrics.operated(kind, retriable ? "retriable" : "final", seconds);
+    if (!retriable) log.info("Non-retriable error loading adapter", about);
+    else if (!isGivenUp(failure)) {
+      const retry = `${failure.retries + 1} of ${RETRIES_MAX} follows`;
+      log.info("Retriable error loading adapter", { ...about, retry });
+    } else log.info("Max retries exceeded, switching to another pod if there is one", about);
+  }
+}
+
+/** What the spec says beside the engine's key, which travels as a header. */
+function configOf({ additionalConfig }: ModelAdapterSpec): Record<string, string> | undefined {
+  const entries = Object.entries(additionalConfig ?? {}).filter(([key]) => key !== API_KEY_CONFIG);
+  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+}
+
+/** A load that was broken off, or whose answer did not come. A refused connection never reached the engine. */
+function isUncertain(error: unknown): boolean {
+  if (isAbort(error)) return true;
+  if (!(error instanceof EngineError)) return false;
+  if (error.code === "Unreachable") return !/^connection refused|^no route/.test(error.message);
+  return /^(timeout|bad gateway)/.test(error.message);
+}

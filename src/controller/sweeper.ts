@@ -1,0 +1,104 @@
+import type { Pod } from "#api/kubernetes.ts";
+import type { ModelAdapter } from "#api/model-adapter.ts";
+import type { Clock } from "#base/clock.ts";
+import { describeError } from "#base/network-error.ts";
+import { nextUnloadMs } from "#core/adapter/retry.ts";
+import type { Failure } from "#core/adapter/seen.ts";
+import { EngineError } from "#engine/errors.ts";
+import type { Log } from "#telemetry/log.ts";
+import type { Inventory } from "./inventory.ts";
+import { recordedPods } from "./observe.ts";
+import { type Engines, type Place, placeOf } from "./places.ts";
+import type { Tombstone, Tombstones } from "./tombstones.ts";
+
+/** Unloads under way at once. */
+const PARALLEL_MAX = 16;
+
+export interface SweeperDeps {
+  readonly engines: Engines;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly inventory: Inventory;
+  readonly tombstones: Tombstones;
+  readonly enableRuntimeSidecar: boolean;
+  readonly podByUid: (uid: string) => Pod | undefined;
+  readonly adapter: (namespace: string, name: string) => ModelAdapter | undefined;
+  readonly keysOf: (
+    place: Place,
+    tombstone: Tombstone,
+    signal: AbortSignal,
+  ) => Promise<(string | undefined)[]>;
+}
+
+/** Goes through the tombstones every `pollMs`: unloads what is still there, lets go of what is settled. */
+export async function runSweeper(
+  deps: SweeperDeps,
+  pollMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const failures = new Map<Tombstone, Failure>();
+  const busy = new Set<Tombstone>();
+  while (!signal.aborted) {
+    for (const tombstone of deps.tombstones.list()) {
+      if (busy.size >= PARALLEL_MAX) break;
+      const failure = failures.get(tombstone);
+      if (busy.has(tombstone) || nextUnloadMs(failure) > deps.clock.now()) continue;
+      busy.add(tombstone);
+      void sweep(deps, tombstone, signal)
+        .then(() => failures.delete(tombstone))
+        .catch((error: unknown) => {
+          if (signal.aborted) return;
+          const retries = (failure?.retries ?? -1) + 1;
+          const message = describeError(error);
+          failures.set(tombstone, { atMs: deps.clock.now(), retries, retriable: true, message });
+          const about = { pod: tombstone.pod, adapter: tombstone.adapter, error: message };
+          deps.log.info("Error unloading a deleted adapter, will retry", about);
+        })
+        .finally(() => busy.delete(tombstone));
+    }
+    await deps.clock.sleep(pollMs, signal).catch(() => {});
+  }
+}
+
+async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSignal): Promise<void> {
+  const { clock, engines, inventory, log, tombstones, enableRuntimeSidecar } = deps;
+  const { namespace, adapter: name } = tombstone;
+  const pod = deps.podByUid(tombstone.podUid);
+  if (pod === undefined) return tombstones.remove(tombstone, signal);
+  const place = placeOf(pod, tombstone.port, enableRuntimeSidecar);
+  if (place === undefined) return;
+  const { state } = inventory.answer(place, name);
+  if (state === "absent" && clock.now() >= tombstone.untilMs) {
+    return tombstones.remove(tombstone, signal);
+  }
+  const heir = deps.adapter(namespace, name);
+  if (heir !== undefined && heir.metadata.deletionTimestamp === undefined) {
+    // An adapter of the same name was made since: what is left belongs to it, once that is written down.
+    if (recordedPods(heir).has(pod.metadata.name)) await tombstones.remove(tombstone, signal);
+    return;
+  }
+  if (state !== "listed") return;
+  const keys = await deps.keysOf(place, tombstone, signal);
+  await unload(engines, place, name, keys, signal);
+  inventory.note(place, name, undefined);
+  log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });
+}
+
+async function unload(
+  engines: Engines,
+  place: Place,
+  name: string,
+  keys: readonly (string | undefined)[],
+  signal: AbortSignal,
+): Promise<void> {
+  let refusal: unknown = new EngineError("Unauthorized", false, "Unauthorized: no key is known");
+  for (const apiKey of keys) {
+    try {
+      return await engines[place.engine].unload({ url: place.url, apiKey }, name, signal);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== "Unauthorized") throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
+}

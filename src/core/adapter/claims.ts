@@ -1,0 +1,117 @@
+/** What is claimed of each condition, in words that name the cure. */
+import { conditionOf } from "#api/conditions.ts";
+import type { Phase } from "#api/model-adapter.ts";
+import { type AdapterName, CONDITION, type ConditionClaim } from "#api/reasons.ts";
+import { namesOf } from "./pod-lines.ts";
+import { isExhausted, isGivenUp, RETRIES_MAX } from "./retry.ts";
+import type { PodSeen, Seen } from "./seen.ts";
+import { type Choice, ineligible, isUnknown } from "./select.ts";
+
+export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionClaim[] {
+  const { namespace = "", name } = seen.adapter.metadata;
+  const adapter: AdapterName = { namespace, name };
+  const initialized = CONDITION.initialized();
+  if (choice.selected.length === 0) return [initialized, ...pendingClaims(seen)];
+  const claims = [
+    initialized,
+    CONDITION.scheduled(adapter, namesOf(choice.selected)),
+    loadedClaim(choice),
+  ];
+  switch (phase) {
+    case "Running":
+      return [...claims, CONDITION.bound(adapter), CONDITION.ready(adapter)];
+    case "Failed": {
+      const reason = "ModelAdapterLoadingError";
+      const why = `Loading failed on all pods: ${failuresOf(seen.pods).join("; ")}`;
+      return [...claims, CONDITION.unbound(reason, why), CONDITION.unready(reason, why)];
+    }
+    case "Bound":
+      return [...claims, ...unpublishedClaims(seen)];
+    default:
+      return [...claims, ...notYetReady(seen, choice)];
+  }
+}
+
+/** Nobody can host the adapter now. */
+function pendingClaims(seen: Seen): ConditionClaim[] {
+  const why = whyPending(seen);
+  const scheduled = conditionOf(seen.conditions, "Scheduled");
+  const wasChosen = scheduled !== undefined && scheduled.reason !== "PodNotReady";
+  const claims = [wasChosen ? CONDITION.rescheduling(why) : CONDITION.unscheduled(why)];
+  if (conditionOf(seen.conditions, "Loaded") !== undefined) claims.push(CONDITION.unloaded(why));
+  return [...claims, CONDITION.unready("ModelAdapterUnavailable", why)];
+}
+
+/** Why no pod is chosen: each pod that matches, with what it lacks. */
+function whyPending(seen: Seen): string {
+  const matching = seen.pods.filter((pod) => pod.matches);
+  if (matching.length === 0) {
+    return "No pod matches spec.podSelector: check that the base model's pods run in this namespace and carry its labels";
+  }
+  const reasons = matching.map((pod) => {
+    const why = ineligible(pod, seen.nowMs);
+    return `pod ${pod.name} ${why ?? (isUnknown(pod) ? "has not told yet what it holds" : "waits")}`;
+  });
+  return `No pod can host the adapter: ${reasons.join("; ")}`;
+}
+
+function loadedClaim({ selected }: Choice): ConditionClaim {
+  const missing = selected.filter((pod) => pod.held !== "current" && pod.held !== "unasked");
+  if (missing.length === 0) return CONDITION.loaded(namesOf(selected));
+  const failing = missing.filter((pod) => pod.loadFailure !== undefined);
+  const exhausted = failing.filter((pod) => isExhausted(pod.loadFailure));
+  const [only] = exhausted;
+  if (
+    only?.loadFailure !== undefined &&
+    exhausted.length === failing.length &&
+    failing.length === 1
+  )
+    return CONDITION.retriesExhausted(only.name, only.loadFailure.message);
+  if (failing.length > 0) return CONDITION.loadFailed(failuresOf(failing).join("; "));
+  return CONDITION.loading(namesOf(missing));
+}
+
+/** `pod <name>: <error>` of each pod that failed, and how it goes on there. */
+function failuresOf(pods: readonly PodSeen[]): string[] {
+  return pods.flatMap(({ name, loadFailure: failure }) => {
+    if (failure === undefined) return [];
+    const next = isGivenUp(failure)
+      ? ""
+      : ` (retry ${failure.retries + 1} of ${RETRIES_MAX} follows)`;
+    return [`pod ${name}: ${failure.message}${next}`];
+  });
+}
+
+/** It is loaded, and not yet, or no longer, published. */
+function unpublishedClaims(seen: Seen): ConditionClaim[] {
+  const { namespace, name } = seen.adapter.metadata;
+  const taken = seen.service.state === "foreign" ? "Service" : "EndpointSlice";
+  if (seen.service.state === "foreign" || seen.slice.state === "foreign") {
+    const reason = `${taken}CreateError` as const;
+    const why = `${taken} ${namespace}/${name} exists and belongs to somebody else: delete or rename it, or give the adapter another name`;
+    return [CONDITION.unbound(reason, why), CONDITION.unready(reason, why)];
+  }
+  if (seen.publishFailure !== undefined) {
+    const reason = seen.publishFailure.startsWith("EndpointSlice")
+      ? "EndpointSliceCreateError"
+      : "ServiceCreateError";
+    const why = seen.publishFailure;
+    return [CONDITION.unbound(reason, why), CONDITION.unready(reason, why)];
+  }
+  const ready = conditionOf(seen.conditions, "Ready");
+  if (ready === undefined) return [];
+  return [CONDITION.unready("ModelAdapterUnavailable", "Loaded, and about to be published")];
+}
+
+/** Ready is not spoken of before it was ever decided; once it was, it must not keep on claiming the past. */
+function notYetReady(seen: Seen, { selected }: Choice): ConditionClaim[] {
+  if (conditionOf(seen.conditions, "Ready") === undefined) return [];
+  const names = namesOf(selected);
+  const before = (seen.adapter.status?.instances ?? []).filter((name) => !names.includes(name));
+  if (seen.adapter.spec.replicas === 1 && before.length > 0) {
+    const why = `Moving from pod ${before.join(", ")} to pod ${names.join(", ")}`;
+    return [CONDITION.unready("AdapterMigrating", why)];
+  }
+  const why = `No pod serves the adapter now; it is being loaded on ${names.join(", ")}`;
+  return [CONDITION.unready("ModelAdapterUnavailable", why)];
+}

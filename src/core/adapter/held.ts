@@ -1,0 +1,53 @@
+import { versionOf } from "#api/adapter-version.ts";
+import type { ModelAdapter } from "#api/model-adapter.ts";
+import { directPath } from "./delivery.ts";
+
+/** What is known of a load: from this path the engine has this version. */
+export interface LoadedAs {
+  readonly path: string;
+  readonly version: string;
+}
+
+/**
+ * Whether an adapter that an engine lists under the path `root` is the version that the spec wants.
+ *
+ * Three things can tell: the path itself, when it is what the engine would be given directly; our own record of what was loaded from
+ * that path; and, when nothing is on record for the pod, a folder that a sidecar names after the adapter, as AIBrix's
+ * do: that one is adopted.
+ */
+function isCurrent(
+  adapter: ModelAdapter,
+  root: string | undefined,
+  records: readonly LoadedAs[],
+): boolean {
+  if (root === undefined) return false;
+  if (root === directPath(adapter.spec)) return true;
+  const wanted = versionOf(adapter.spec);
+  const record = records.find((one) => one.path === root);
+  if (record !== undefined) return record.version === wanted;
+  return records.length === 0 && isNamedAfter(adapter, root);
+}
+
+/** What is known of a pod that lists the adapter. */
+export interface Listing {
+  readonly root: string | undefined;
+  /** The pod matches the selector and is enabled for adapters. */
+  readonly isMeant: boolean;
+  readonly recorded: boolean;
+  readonly records: readonly LoadedAs[];
+}
+
+/** Whose the adapter on an engine is, and which version. */
+export function heldBy(
+  adapter: ModelAdapter,
+  { root, isMeant, recorded, records }: Listing,
+): "current" | "outdated" | "foreign" {
+  if (!isMeant && !recorded) return "foreign";
+  if (isCurrent(adapter, root, records)) return "current";
+  return recorded || (root !== undefined && isNamedAfter(adapter, root)) ? "outdated" : "foreign";
+}
+
+/** Whether a path is one that adapters of this name are loaded from, whatever the version. */
+function isNamedAfter(adapter: ModelAdapter, root: string): boolean {
+  return root.split("/").at(-1) === adapter.metadata.name;
+}

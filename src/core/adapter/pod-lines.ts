@@ -1,0 +1,131 @@
+/**
+ * The line of each pod in the status: what the adapter's state there is, and what holds it up. A line in any state but Waiting is
+ * also the record that the pod's engine may hold the adapter; it stays until the engine has answered otherwise.
+ */
+import { versionOf } from "#api/adapter-version.ts";
+import { redactArtifactUrl } from "#api/artifact-url.ts";
+import { INSTANCES_MAX, type ModelAdapterPodStatus } from "#api/model-adapter.ts";
+import type { Reason } from "#api/reasons.ts";
+import { toTimestamp } from "#base/clock.ts";
+import { leftovers } from "./operations.ts";
+import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
+import type { Failure, PodSeen, Seen } from "./seen.ts";
+import { type Choice, ineligible } from "./select.ts";
+
+type Line = ModelAdapterPodStatus;
+
+type Details = Omit<Partial<Line>, "name" | "state" | "reason"> & { reason?: Reason };
+
+/** A line, with reasons of our table only. */
+function line(pod: PodSeen, state: Line["state"], more: Details = {}) {
+  return { name: pod.name, state, ...more };
+}
+
+export function podLines(seen: Seen, choice: Choice): Line[] {
+  const left = leftovers(seen, choice);
+  return seen.pods
+    .flatMap((pod): Line[] => {
+      if (choice.selected.includes(pod) || choice.serving.includes(pod))
+        return [chosenLine(seen, pod)];
+      if (left.includes(pod)) return [leftoverLine(pod)];
+      return otherLine(seen, pod);
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .slice(0, INSTANCES_MAX);
+}
+
+function chosenLine(seen: Seen, pod: PodSeen): Line {
+  if (pod.held === "current") return loadedLine(seen, pod);
+  if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
+  const failure = pod.loadFailure;
+  if (failure === undefined || pod.busy === "loading") {
+    return line(pod, "Loading", { reason: "Loading", ...heldVersion(seen, pod) });
+  }
+  const { message, retries } = failure;
+  const nextRetryTime = toTimestamp(nextLoadMs(failure));
+  const how = { message, retries, nextRetryTime, ...heldVersion(seen, pod) };
+  if (!isGivenUp(failure)) {
+    return line(pod, "Retrying", { reason: failedReason(failure), ...how });
+  }
+  const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(failure);
+  return line(pod, "Failed", { reason, ...how });
+}
+
+function failedReason(failure: Failure): Reason {
+  return failure.isCapacity === true ? "Capacity" : "ModelAdapterLoadingError";
+}
+
+function loadedLine(seen: Seen, pod: PodSeen): Line {
+  const { spec } = seen.adapter;
+  const loaded = line(pod, "Loaded", {
+    artifactURL: redactArtifactUrl(spec.artifactURL),
+    version: versionOf(spec),
+    ...(pod.path === undefined ? {} : { path: pod.path }),
+  });
+  const warning = baseModelWarning(spec.baseModel, pod.baseModel);
+  return warning === undefined ? loaded : { ...loaded, ...warning };
+}
+
+function baseModelWarning(wanted: string | undefined, label: string | undefined) {
+  if (wanted !== undefined && wanted === label) return undefined;
+  const reason: Reason = "BaseModelMismatch";
+  if (wanted === undefined) return { reason, message: "spec.baseModel is not set" };
+  const is = label ?? "missing";
+  const message = `spec.baseModel is ${wanted}, but the pod's label model.aibrix.ai/name is ${is}`;
+  return { reason, message };
+}
+
+/** The version that a pod goes on holding while the wanted one is not there, as it was told when it was loaded. */
+function heldVersion(seen: Seen, pod: PodSeen): Details {
+  if (pod.held !== "outdated") return {};
+  const before = recordedLine(seen, pod);
+  if (before?.path === undefined || before.path !== pod.path) return {};
+  const { artifactURL, path, version } = before;
+  return {
+    path,
+    ...(artifactURL === undefined ? {} : { artifactURL }),
+    ...(version === undefined ? {} : { version }),
+  };
+}
+
+function recordedLine(seen: Seen, pod: PodSeen): Line | undefined {
+  return seen.adapter.status?.pods?.find((one) => one.name === pod.name);
+}
+
+function leftoverLine(pod: PodSeen): Line {
+  const isGone = pod.readySinceMs === undefined;
+  const waits = isGone ? "It is unloaded when the pod is Ready again" : undefined;
+  const message = pod.unloadFailure?.message ?? waits;
+  return line(pod, "Unloading", {
+    reason: "Leftover",
+    ...(message === undefined ? {} : { message }),
+  });
+}
+
+/** Neither chosen nor to be cleaned: waited for, or on record. */
+function otherLine(seen: Seen, pod: PodSeen): Line[] {
+  const why = ineligible(pod, seen.nowMs);
+  const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
+  if (pod.recorded && pod.held !== "absent" && pod.held !== "foreign") {
+    // It will most likely come back with what it has: neither loaded again nor forgotten.
+    return [
+      { ...line(pod, "Unavailable", { reason: "PodNotReady", message }), ...kept(seen, pod) },
+    ];
+  }
+  if (pod.loadFailure !== undefined) return [chosenLine(seen, pod)];
+  if (!pod.matches || why === undefined) return [];
+  return [line(pod, "Waiting", { reason: "PodNotReady", message })];
+}
+
+function kept(seen: Seen, pod: PodSeen): Details {
+  const { artifactURL, path, version } = recordedLine(seen, pod) ?? {};
+  return {
+    ...(artifactURL === undefined ? {} : { artifactURL }),
+    ...(path === undefined ? {} : { path }),
+    ...(version === undefined ? {} : { version }),
+  };
+}
+
+export function namesOf(pods: readonly { readonly name: string }[]): string[] {
+  return pods.map((pod) => pod.name).sort();
+}

@@ -1,0 +1,108 @@
+/** The runtime sidecar: ours, and AIBrix's from 0.3.0 on. */
+import { isObject } from "#base/json.ts";
+import type { ArtifactRequest, EngineTarget, Runtime } from "./engine.ts";
+import { EngineError } from "./errors.ts";
+import { ask, ENGINE_HTTP_DEFAULTS, type EngineHttpOptions } from "./http.ts";
+import { parseModels } from "./models.ts";
+import { isAlreadyLoaded, isUnknownAdapter } from "./vllm.ts";
+
+const LOAD = "/v1/lora_adapter/load";
+const UNLOAD = "/v1/lora_adapter/unload";
+
+/** Adapters of hundreds of megabytes come over slow lines, too. */
+export const RUNTIME_HTTP_DEFAULTS: EngineHttpOptions = {
+  ...ENGINE_HTTP_DEFAULTS,
+  changeTimeoutMs: 900_000,
+};
+
+/** The edge to a sidecar. */
+export function runtimeEngine(options: EngineHttpOptions = RUNTIME_HTTP_DEFAULTS): Runtime {
+  const runtime: Runtime = {
+    inventory: async (target, signal) =>
+      parseModels(await ask(target, { path: "/v1/models" }, options, signal)),
+
+    load: async (target, { name, path, replace }, signal) => {
+      const question = { path: LOAD, body: { lora_name: name, lora_path: path } };
+      try {
+        await ask(target, question, options, signal);
+      } catch (error) {
+        if (!isAlreadyLoaded(error)) throw error;
+        const held = await runtime.inventory(target, signal);
+        if (held.find((one) => one.name === name)?.root === path) return;
+        if (replace) throw error;
+        await runtime.unload(target, name, signal);
+        await runtime.load(target, { name, path, replace: true }, signal);
+      }
+    },
+
+    loadArtifact: async (target, request, signal) => {
+      const { name, artifactUrl, credentials, additionalConfig } = request;
+      const body = {
+        lora_name: name,
+        artifact_url: artifactUrl,
+        ...(credentials === undefined ? {} : { credentials }),
+        ...(additionalConfig === undefined ? {} : { additional_config: additionalConfig }),
+      };
+      try {
+        return loadedPath(await ask(target, { path: LOAD, body }, options, signal));
+      } catch (error) {
+        if (!knowsNoArtifacts(error)) throw error;
+        return await loadDirectly(runtime, target, request, signal);
+      }
+    },
+
+    unload: async (target, name, signal) => {
+      const body = { lora_name: name, cleanup_local: true };
+      try {
+        await ask(target, { path: UNLOAD, body }, options, signal);
+      } catch (error) {
+        if (knowsNoCleanup(error)) {
+          const plain = { path: UNLOAD, body: { lora_name: name } };
+          await ask(target, plain, options, signal).catch(unlessUnknown);
+        } else unlessUnknown(error);
+      }
+    },
+  };
+  return runtime;
+}
+
+function unlessUnknown(error: unknown): void {
+  if (!isUnknownAdapter(error)) throw error;
+}
+
+/** AIBrix's sidecars of before artifact URLs refuse the request: the path is missing, the rest too much. */
+const knowsNoArtifacts = (error: unknown) =>
+  error instanceof EngineError && /body\.lora_path: /.test(error.message);
+const knowsNoCleanup = (error: unknown) =>
+  error instanceof EngineError && /body\.cleanup_local: /.test(error.message);
+
+async function loadDirectly(
+  runtime: Runtime,
+  target: EngineTarget,
+  { name, directPath }: ArtifactRequest,
+  signal: AbortSignal,
+): Promise<string> {
+  if (directPath === undefined) {
+    throw new EngineError(
+      "Unsupported",
+      false,
+      "this runtime sidecar is too old to fetch the artifact: use Loradock's, or AIBrix's 0.5 or newer",
+    );
+  }
+  await runtime.load(target, { name, path: directPath, replace: false }, signal);
+  return directPath;
+}
+
+/** Our sidecar tells the version's own folder, AIBrix's only the folder of the adapter. */
+function loadedPath(text: string): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value)) return undefined;
+  const { loaded_path: loaded, local_path: local } = value;
+  if (typeof loaded === "string") return loaded;
+  return typeof local === "string" ? local : undefined;
+}

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { UserError } from "#base/errors.ts";
+import { isTrue, parseRuntimeOptions } from "./options.ts";
+
+test("defaults are AIBrix's", () => {
+  const options = parseRuntimeOptions({}, {});
+  assert.deepEqual(
+    [
+      options.port,
+      options.engine,
+      options.engineUrl,
+      options.adapterRoot,
+      options.credentialsFolder,
+    ],
+    [8080, "vllm", "http://localhost:8000", "/tmp/aibrix/adapters", "/var/run/secrets/aibrix"],
+  );
+  assert.deepEqual(options.metrics, { path: "/metrics", isRaw: false });
+  assert.equal(options.sources.huggingFaceEndpoint, "https://huggingface.co");
+});
+
+test("flags win over the environment; empty variables are unset; wrong ones are named", () => {
+  const env = { HOST: "127.0.0.2", PORT: "9000", INFERENCE_ENGINE: "", HF_ENDPOINT: "http://h/x/" };
+  const options = parseRuntimeOptions({ port: 9001 }, env);
+  assert.deepEqual([options.host, options.port, options.engine], ["127.0.0.2", 9001, "vllm"]);
+  assert.equal(options.sources.huggingFaceEndpoint, "http://h/x");
+  const wrong = {
+    PORT: "99999",
+    INFERENCE_ENGINE: "trtllm",
+    INFERENCE_ENGINE_ENDPOINT: "localhost:8000",
+    AIBRIX_ADAPTER_DIR: "adapters",
+    INFERENCE_ENGINE_MAX_LORA_RANK: "0",
+    VLLM_LORA_MODULES_LOADING_TIMEOUT: "soon",
+  };
+  for (const [name, value] of Object.entries(wrong)) {
+    assert.throws(
+      () => parseRuntimeOptions({}, { [name]: value }),
+      (error) => error instanceof UserError && error.message.includes(name),
+    );
+  }
+});
+
+test("switches: 1, on, yes, true in any case; off wins over raw", () => {
+  for (const text of ["1", "on", "YES", "True"]) assert.ok(isTrue(text), text);
+  for (const text of [undefined, "", "0", "off", "2", "y"]) assert.ok(!isTrue(text), text);
+  const isRaw = (METRICS_ENABLE_TRANSFORMATION: string, METRICS_RAW_PASSTHROUGH_MODE: string) =>
+    parseRuntimeOptions({}, { METRICS_ENABLE_TRANSFORMATION, METRICS_RAW_PASSTHROUGH_MODE }).metrics
+      .isRaw;
+  assert.deepEqual(
+    [isRaw("1", "0"), isRaw("0", "0"), isRaw("0", "1"), isRaw("1", "1")],
+    [false, true, true, true],
+  );
+});

@@ -1,0 +1,139 @@
+import { ADAPTER_MOUNT_PATH, CREDENTIALS_MOUNT_PATH } from "#api/names.ts";
+import type { SourceSettings } from "#artifact/source.ts";
+import { UserError } from "#base/errors.ts";
+import type { EngineKind } from "#engine/engine.ts";
+
+/** The engines that the sidecar speaks to. */
+export const ENGINES: readonly EngineKind[] = ["vllm", "sglang"];
+
+export interface RuntimeOptions {
+  /** Empty: all interfaces. */
+  readonly host: string;
+  readonly port: number;
+  /** Serve /docs and /openapi.json. */
+  readonly docs: boolean;
+  readonly engine: EngineKind;
+  /** Only told in aibrix:info. */
+  readonly engineVersion: string;
+  /** Base URL of the engine, without a slash at its end. */
+  readonly engineUrl: string;
+  /** Serves when a request brings no Authorization. */
+  readonly engineApiKey: string | undefined;
+  /** How long the engine may take for a load or unload. */
+  readonly engineTimeoutMs: number;
+  /** The engine's --max-lora-rank; undefined: not known. */
+  readonly maxRank: number | undefined;
+  readonly adapterRoot: string;
+  readonly modelRoot: string;
+  readonly credentialsFolder: string;
+  /** A delivery that takes longer is given up, and continued by the next try. */
+  readonly downloadTimeoutMs: number;
+  /** File with the token that callers of changing routes must bring; undefined: none needed. */
+  readonly tokenFile: string | undefined;
+  readonly metrics: { readonly path: string; readonly isRaw: boolean };
+  readonly sources: SourceSettings;
+}
+
+/** What the command line may set; everything else comes from the environment. */
+export interface RuntimeFlags {
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly enableFastapiDocs?: boolean | undefined;
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+const DEFAULT_PORT = 8080;
+const ENGINE_TIMEOUT_S = 300;
+const DOWNLOAD_TIMEOUT_S = 3600;
+/** AIBrix's own default for whole models. */
+const MODEL_ROOT = "/tmp/aibrix/models";
+const HUB = "https://huggingface.co";
+
+/**
+ * The sidecar's settings: flags first, then the environment, by AIBrix's names where it has some.
+ * @throws UserError naming the variable and the cure.
+ */
+export function parseRuntimeOptions(flags: RuntimeFlags, env: Env): RuntimeOptions {
+  const get = (name: string) => {
+    const value = env[name]?.trim();
+    return value === "" ? undefined : value;
+  };
+  const transforms = isTrue(get("METRICS_ENABLE_TRANSFORMATION") ?? "1");
+  const passesRaw = isTrue(get("METRICS_RAW_PASSTHROUGH_MODE"));
+  return {
+    host: flags.host ?? get("HOST") ?? "",
+    port: flags.port ?? integer("PORT", get("PORT"), 0, 65_535) ?? DEFAULT_PORT,
+    docs: flags.enableFastapiDocs ?? false,
+    engine: engineName(get("INFERENCE_ENGINE")),
+    engineVersion: get("INFERENCE_ENGINE_VERSION") ?? "unknown",
+    engineUrl: httpUrl(
+      "INFERENCE_ENGINE_ENDPOINT",
+      get("INFERENCE_ENGINE_ENDPOINT") ?? "http://localhost:8000",
+    ),
+    engineApiKey: get("INFERENCE_ENGINE_API_KEY"),
+    engineTimeoutMs: seconds(env, "VLLM_LORA_MODULES_LOADING_TIMEOUT") ?? ENGINE_TIMEOUT_S * 1000,
+    maxRank: integer("INFERENCE_ENGINE_MAX_LORA_RANK", get("INFERENCE_ENGINE_MAX_LORA_RANK"), 1),
+    adapterRoot: absolute("AIBRIX_ADAPTER_DIR", get("AIBRIX_ADAPTER_DIR") ?? ADAPTER_MOUNT_PATH),
+    modelRoot: absolute("DOWNLOADER_LOCAL_DIR", get("DOWNLOADER_LOCAL_DIR") ?? MODEL_ROOT),
+    credentialsFolder: absolute(
+      "AIBRIX_CREDENTIALS_DIR",
+      get("AIBRIX_CREDENTIALS_DIR") ?? CREDENTIALS_MOUNT_PATH,
+    ),
+    downloadTimeoutMs: seconds(env, "ARTIFACT_DOWNLOAD_TIMEOUT") ?? DOWNLOAD_TIMEOUT_S * 1000,
+    tokenFile: get("LORADOCK_RUNTIME_TOKEN_FILE"),
+    metrics: {
+      path: get("METRIC_SCRAPE_PATH") ?? "/metrics",
+      // Turning the transformation off is the stronger word of the two.
+      isRaw: !transforms || passesRaw,
+    },
+    sources: {
+      huggingFaceEndpoint: httpUrl("HF_ENDPOINT", get("HF_ENDPOINT") ?? HUB),
+      huggingFaceToken: get("HF_TOKEN"),
+      allowPrivateAddresses: isTrue(get("ARTIFACT_HTTP_ALLOW_PRIVATE")),
+      allowPickle: isTrue(get("ARTIFACT_ALLOW_PICKLE")),
+    },
+  };
+}
+
+/** AIBrix's idea of a switch: 1, on, yes and true in any case; everything else is off. */
+export function isTrue(text: string | undefined): boolean {
+  return /^(1|on|yes|true)$/i.test(text ?? "");
+}
+
+function engineName(text = "vllm"): EngineKind {
+  const found = ENGINES.find((name) => name === text.toLowerCase());
+  if (found !== undefined) return found;
+  throw new UserError(`INFERENCE_ENGINE is '${text}': use ${ENGINES.join(" or ")}`);
+}
+
+function httpUrl(name: string, text: string): string {
+  const isUrl = URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+  if (!isUrl) throw new UserError(`${name} is not an http(s) URL such as http://localhost:8000`);
+  return text.replace(/\/+$/, "");
+}
+
+function absolute(name: string, path: string): string {
+  if (path.startsWith("/")) return path.replace(/(?<=.)\/+$/, "");
+  throw new UserError(`${name} is '${path}': use an absolute path`);
+}
+
+function integer(
+  name: string,
+  text: string | undefined,
+  min: number,
+  max = Number.MAX_SAFE_INTEGER,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (/^\d{1,15}$/.test(text) && value >= min && value <= max) return value;
+  throw new UserError(`${name} is '${text}': use a whole number of at least ${min}`);
+}
+
+function seconds(env: Env, name: string): number | undefined {
+  const text = env[name]?.trim();
+  if (text === undefined || text === "") return undefined;
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value * 1000;
+  throw new UserError(`${name} is '${text}': use a number of seconds above 0`);
+}

@@ -1,0 +1,97 @@
+import { readFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
+import { bodyOf, startServer, type TestServer } from "./http-server.ts";
+
+interface Recording {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
+const FOLDER = join(import.meta.dirname, "../../fixtures/vllm-recordings");
+const recording = (name: string): Recording =>
+  JSON.parse(readFileSync(join(FOLDER, `${name}.json`), "utf8"));
+
+export interface FakeVllm extends TestServer {
+  /** Adapters by name, with the path that each was loaded from. */
+  readonly held: Map<string, string>;
+  /** `load a /path`, `replace a /path`, `unload a`. */
+  readonly calls: string[];
+  apiKey: string | undefined;
+  /** Answers everything with this, as a proxy before an engine that is gone would. */
+  down: { status: number; body: string } | undefined;
+  /** Answers the next load with this recording. */
+  refusal: string | undefined;
+  metrics: string;
+  /** Called before a load or unload is answered. */
+  before: () => Promise<void>;
+}
+
+/** vLLM's routes for adapters in the words that a real one was recorded with. */
+export async function startFakeVllm(): Promise<FakeVllm> {
+  const state = {
+    held: new Map<string, string>(),
+    calls: [] as string[],
+    apiKey: undefined as string | undefined,
+    down: undefined as FakeVllm["down"],
+    refusal: undefined as string | undefined,
+    metrics: readFileSync(join(FOLDER, "metrics.txt"), "utf8"),
+    before: async () => {},
+  };
+  const server = await startServer((request, response) => {
+    void answer(state, request, response);
+  });
+  return Object.assign(state, server);
+}
+
+type State = Omit<FakeVllm, keyof TestServer>;
+
+async function answer(state: State, request: IncomingMessage, response: ServerResponse) {
+  const path = request.url ?? "";
+  const body = await bodyOf(request);
+  const play = (name: string, replaced: Record<string, string> = {}) => {
+    const { status, headers, body } = recording(name);
+    const type = headers["content-type"];
+    response.writeHead(status, type === undefined ? {} : { "content-type": type });
+    response.end(
+      Object.entries(replaced).reduce((text, [from, to]) => text.replaceAll(from, to), body),
+    );
+  };
+  if (state.down !== undefined) return response.writeHead(state.down.status).end(state.down.body);
+  if (path === "/health") return response.end();
+  if (path === "/metrics") {
+    return response
+      .writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" })
+      .end(state.metrics);
+  }
+  const isAllowed =
+    state.apiKey === undefined || request.headers.authorization === `Bearer ${state.apiKey}`;
+  if (!isAllowed) return play("auth-02-models-nokey");
+  if (path === "/v1/models") return response.end(JSON.stringify(modelList(state.held)));
+  const { lora_name: name = "", lora_path: at = "", load_inplace: inPlace } = JSON.parse(body);
+  await state.before();
+  if (path === "/v1/unload_lora_adapter") {
+    state.calls.push(`unload ${name}`);
+    if (!state.held.delete(name)) return play("main-28-unload-unknown", { "'ghost'": `'${name}'` });
+    return play("main-45-unload-ok", { "'shout'": `'${name}'` });
+  }
+  state.calls.push(`${inPlace === true ? "replace" : "load"} ${name} ${at}`);
+  if (state.refusal !== undefined) return play(state.refusal);
+  if (state.held.has(name) && inPlace !== true) {
+    return play("main-07-load-duplicate", { "'sql'": `'${name}'` });
+  }
+  state.held.set(name, at);
+  return play("main-05-load-ok", { "'sql'": `'${name}'` });
+}
+
+function modelList(held: ReadonlyMap<string, string>) {
+  const base = { id: "tiny-llama", object: "model", root: "/models/tiny/base", parent: null };
+  const adapters = [...held].map(([id, root]) => ({
+    id,
+    object: "model",
+    root,
+    parent: "tiny-llama",
+  }));
+  return { object: "list", data: [base, ...adapters] };
+}
