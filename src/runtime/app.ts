@@ -4,6 +4,7 @@ import { type Context, Hono } from "hono";
 import type { Dispatcher } from "undici";
 import { checkAdapterName } from "#artifact/store.ts";
 import type { Clock } from "#base/clock.ts";
+import { messageOf } from "#base/errors.ts";
 import { METRIC_NAMES } from "#core/metrics/rules.ts";
 import type { Log } from "#telemetry/log.ts";
 import { type Adapters, LoadError, type LoadRequest, type LoadResult } from "./adapters.ts";
@@ -176,7 +177,10 @@ function addModelRoutes(app: Hono, deps: AppDeps, options: RuntimeOptions): void
     });
     if (answer.status === 200 && deps.clock.now() - tidiedAt > TIDY_PAUSE_MS) {
       tidiedAt = deps.clock.now();
-      deps.adapters.tidy(apiKey).catch(() => {});
+      deps.adapters.tidy(apiKey).catch((error: unknown) => {
+        // It comes again with the next list.
+        deps.log.warn("Earlier versions could not be removed", { error: messageOf(error) });
+      });
     }
     return new Response(new Uint8Array(answer.body), {
       status: answer.status,

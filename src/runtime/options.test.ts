@@ -51,3 +51,10 @@ test("switches: 1, on, yes, true in any case; off wins over raw", () => {
     [false, true, true, true],
   );
 });
+
+test("everywhere is the pod's own address where it has one", () => {
+  const env = { LORADOCK_BIND_ADDRESS: "127.20.0.5" };
+  assert.equal(parseRuntimeOptions({}, env).host, "127.20.0.5");
+  assert.equal(parseRuntimeOptions({ host: "127.0.0.3" }, env).host, "127.0.0.3");
+  assert.equal(parseRuntimeOptions({}, {}).host, "");
+});

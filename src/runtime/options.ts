@@ -62,7 +62,8 @@ export function parseRuntimeOptions(flags: RuntimeFlags, env: Env): RuntimeOptio
   const transforms = isTrue(get("METRICS_ENABLE_TRANSFORMATION") ?? "1");
   const passesRaw = isTrue(get("METRICS_RAW_PASSTHROUGH_MODE"));
   return {
-    host: flags.host ?? get("HOST") ?? "",
+    // On a single machine each pod has an address of its own, and "everywhere" means that one.
+    host: flags.host || get("HOST") || (get("LORADOCK_BIND_ADDRESS") ?? ""),
     port: flags.port ?? integer("PORT", get("PORT"), 0, 65_535) ?? DEFAULT_PORT,
     docs: flags.enableFastapiDocs ?? false,
     engine: engineName(get("INFERENCE_ENGINE")),
