@@ -1,6 +1,6 @@
 /** The house rules that a linter does not know: who may import whom, and what may not stand in the tree. */
 import assert from "node:assert/strict";
-import { globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { test } from "node:test";
 
@@ -153,6 +153,16 @@ test("each dependency has its line in docs/dependencies.md", () => {
     .flatMap((group) => Object.keys(group ?? {}))
     .filter((name) => !page.includes(`\`${name}\``));
   assert.deepEqual(names, []);
+});
+
+test("each page that code or documents point to is there", () => {
+  const files = ["src/**/*.ts", "scripts/*.ts", "deploy/**/*.yaml", "docs/**/*.md", "*.md"];
+  const missing = globSync(files, { cwd: root }).flatMap((path) => {
+    const text = readFileSync(join(root, path), "utf8");
+    const pages = [...text.matchAll(/\bdocs\/[\w/-]+\.md\b/g)].map((match) => match[0]);
+    return pages.filter((page) => !existsSync(join(root, page))).map((page) => `${path}: ${page}`);
+  });
+  assert.deepEqual(missing, []);
 });
 
 test("the tree names no path of a machine and no registry", () => {

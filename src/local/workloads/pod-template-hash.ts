@@ -1,4 +1,5 @@
 import type { PodTemplateSpec } from "#api/kubernetes.ts";
+import { hash32 } from "#base/hash.ts";
 import type { Json } from "#base/json.ts";
 import { isObject, jsonEqual } from "#base/json.ts";
 
@@ -10,12 +11,8 @@ const ALPHABET = "bcdfghjklmnpqrstvwxz2456789";
 
 /** A short name for a pod template; `collisions` gives another one for the same template. */
 export function templateHash(template: PodTemplateSpec, collisions: number): string {
-  let hash = 0x811c9dc5;
   const text = `${canonical(template as unknown as Json)}${collisions === 0 ? "" : collisions}`;
-  for (let index = 0; index < text.length; index++) {
-    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
-  }
-  return [...String(hash)]
+  return [...String(hash32(text))]
     .map((digit) => ALPHABET[(digit.charCodeAt(0) * 7) % ALPHABET.length])
     .join("");
 }
