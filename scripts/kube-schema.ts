@@ -1,5 +1,5 @@
 /**
- * Writes src/local/apiserver/kubernetes-schema.generated.json: the shapes of the built-in kinds that
+ * Writes src/local/apiserver/schema/kubernetes-schema.generated.json: the shapes of the built-in kinds that
  * the embedded API serves, read from the OpenAPI documents of the Go module k8s.io/kubernetes.
  * Needs the Go toolchain. Run: node scripts/kube-schema.ts
  */
@@ -8,7 +8,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const MODULE = "k8s.io/kubernetes@v1.34.4";
-const OUTPUT = new URL("../src/local/apiserver/kubernetes-schema.generated.json", import.meta.url);
+const OUTPUT = new URL(
+  "../src/local/apiserver/schema/kubernetes-schema.generated.json",
+  import.meta.url,
+);
 const DOCUMENTS = [
   "api__v1",
   "apis__apps__v1",

@@ -1,6 +1,6 @@
 import type { ConfigMap, Container, EnvVar, Pod, Secret } from "#api/kubernetes.ts";
 import { UserError } from "#base/errors.ts";
-import { quantityNanos } from "../apiserver/quantity.ts";
+import { quantityNanos } from "../apiserver/schema/quantity.ts";
 import { expandReferences, type MountedFolder, substitute } from "./substitute.ts";
 
 /** What a container's environment is made from. */

@@ -7,7 +7,7 @@ import type {
   PodStatus,
 } from "#api/kubernetes.ts";
 import { toTimestamp } from "#base/clock.ts";
-import { quantityNanos } from "../apiserver/quantity.ts";
+import { quantityNanos } from "../apiserver/schema/quantity.ts";
 import type { PodSeen } from "./pod-plan.ts";
 import { type ContainerExit, type ContainerSeen, NEVER_STARTED, type PodPlan } from "./pod-plan.ts";
 

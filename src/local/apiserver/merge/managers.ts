@@ -1,6 +1,6 @@
 import { isObject, type JsonObject } from "#base/json.ts";
+import { objectAt, objectsAt, stringAt } from "../json-access.ts";
 import { decodeFieldSet, encodeFieldSet, type FieldSet, isEmptySet, union } from "./field-set.ts";
-import { objectAt, objectsAt, stringAt } from "./json-access.ts";
 
 /** One entry of `metadata.managedFields`. */
 export interface ManagedFieldsEntry {

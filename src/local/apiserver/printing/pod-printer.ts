@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { numberAt, objectAt, objectsAt, stringAt } from "../json-access.ts";
 import { age } from "./human-duration.ts";
-import { numberAt, objectAt, objectsAt, stringAt } from "./json-access.ts";
 
 /** What the containers of one sort (init or main) add to a pod's row. */
 interface Tally {

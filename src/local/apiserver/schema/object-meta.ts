@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import type { Kind } from "../kinds/kind.ts";
 import { child, type FieldError, index, invalid, required } from "./field-error.ts";
-import type { Kind } from "./kind.ts";
 import {
   dns1035Label,
   dnsLabel,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JsonObject } from "#base/json.ts";
-import { builtinKinds } from "./builtin-kinds.ts";
+import { builtinKinds } from "../kinds/builtin-kinds.ts";
 import { StrategicMergeError, strategicMerge } from "./strategic-merge.ts";
 
 const schemaOf = (kind: string) => {

@@ -1,5 +1,5 @@
 import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
-import { fieldSchema, itemSchema } from "./schema-walk.ts";
+import { fieldSchema, itemSchema } from "../schema/schema-walk.ts";
 
 /** A strategic merge patch that contradicts itself or the schema's merge rules. */
 export class StrategicMergeError extends Error {

@@ -1,7 +1,7 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { objectAt, stringAt } from "../json-access.ts";
+import { canonical } from "../schema/list-rules.ts";
 import { difference, EMPTY_SET, type FieldSet } from "./field-set.ts";
-import { objectAt, stringAt } from "./json-access.ts";
-import { canonical } from "./list-rules.ts";
 import type { MergeType } from "./merge-types.ts";
 import { compareValues, fieldSetOf } from "./typed-values.ts";
 

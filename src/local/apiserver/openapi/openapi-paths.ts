@@ -1,5 +1,5 @@
 import type { JsonObject } from "#base/json.ts";
-import type { Kind } from "./kind.ts";
+import type { Kind } from "../kinds/kind.ts";
 import {
   definitionName,
   gvkOf,

@@ -1,6 +1,6 @@
 import type { Json, JsonObject } from "#base/json.ts";
+import { objectAt, stringAt } from "../json-access.ts";
 import { age } from "./human-duration.ts";
-import { objectAt, stringAt } from "./json-access.ts";
 
 /** A column of a Table, as meta.k8s.io/v1 has it. */
 export interface Column {

@@ -1,8 +1,8 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { objectAt, stringAt } from "../json-access.ts";
+import type { Kind, PrinterColumn } from "../kinds/kind.ts";
 import { age } from "./human-duration.ts";
-import { objectAt, stringAt } from "./json-access.ts";
 import { findJsonPath } from "./json-path.ts";
-import type { Kind, PrinterColumn } from "./kind.ts";
 import { NAME_COLUMN, type Printer } from "./printer.ts";
 import { BUILTIN_PRINTERS } from "./printers.ts";
 

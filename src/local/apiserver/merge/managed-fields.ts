@@ -1,4 +1,8 @@
 import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
+import { objectAt, stringAt, stringsAt } from "../json-access.ts";
+import type { Kind } from "../kinds/kind.ts";
+import { isBuiltinSchema } from "../schema/kubernetes-schema.ts";
+import { propertySchemas } from "../schema/schema-walk.ts";
 import {
   difference,
   EMPTY_SET,
@@ -11,9 +15,6 @@ import {
   setOf,
   union,
 } from "./field-set.ts";
-import { objectAt, stringAt, stringsAt } from "./json-access.ts";
-import type { Kind } from "./kind.ts";
-import { isBuiltinSchema } from "./kubernetes-schema.ts";
 import { lastAppliedSet, withLastApplied } from "./last-applied.ts";
 import {
   capUpdateManagers,
@@ -27,7 +28,6 @@ import {
   managerText,
 } from "./managers.ts";
 import { applyErrors, type MergeType, rootType } from "./merge-types.ts";
-import { propertySchemas } from "./schema-walk.ts";
 import {
   compareValues,
   dropNulls,

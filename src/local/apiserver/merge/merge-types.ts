@@ -1,9 +1,9 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { stringsAt } from "../json-access.ts";
+import { objectMetaSchema } from "../schema/kubernetes-schema.ts";
+import { itemKey } from "../schema/list-rules.ts";
+import { propertySchemas } from "../schema/schema-walk.ts";
 import { keyElement, valueElement } from "./field-set.ts";
-import { stringsAt } from "./json-access.ts";
-import { objectMetaSchema } from "./kubernetes-schema.ts";
-import { itemKey } from "./list-rules.ts";
-import { propertySchemas } from "./schema-walk.ts";
 
 /**
  * What server-side apply knows about a value: a schema, or one of two stand-ins where there is none.

@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import fixture from "../../../fixtures/kubernetes/managed-fields.json" with { type: "json" };
-import samples from "../../../fixtures/kubernetes/validation.json" with { type: "json" };
-import { builtinKinds } from "./builtin-kinds.ts";
-import { kindsOfCrd } from "./crd-kinds.ts";
+import fixture from "../../../../fixtures/kubernetes/managed-fields.json" with { type: "json" };
+import samples from "../../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import { objectAt, objectsAt } from "../json-access.ts";
+import { builtinKinds } from "../kinds/builtin-kinds.ts";
+import { kindsOfCrd } from "../kinds/crd-kinds.ts";
+import type { Kind } from "../kinds/kind.ts";
+import { applyDefaults } from "../schema/structural.ts";
 import { decodeFieldSet, encodeFieldSet, pathsOf, pathText } from "./field-set.ts";
-import { objectAt, objectsAt } from "./json-access.ts";
-import type { Kind } from "./kind.ts";
 import {
   ApplyError,
   type ApplyRequest,
@@ -17,7 +18,6 @@ import {
   resetFieldsOf,
   updateManagedFields,
 } from "./managed-fields.ts";
-import { applyDefaults } from "./structural.ts";
 
 interface Case {
   kind: string;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { groupVersionOf } from "./discovery.ts";
-import type { Kind } from "./kind.ts";
+import { groupVersionOf } from "../kinds/discovery.ts";
+import type { Kind } from "../kinds/kind.ts";
 import { definitionsFor } from "./openapi-definitions.ts";
 import { type ApiOperation, pathsOf } from "./openapi-paths.ts";
 

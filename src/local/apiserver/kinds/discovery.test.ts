@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JsonObject } from "#base/json.ts";
-import samples from "../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import samples from "../../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import { objectAt, objectsAt } from "../json-access.ts";
 import { builtinKinds } from "./builtin-kinds.ts";
 import { kindsOfCrd } from "./crd-kinds.ts";
 import {
@@ -12,7 +13,6 @@ import {
   apiVersions,
   compareVersions,
 } from "./discovery.ts";
-import { objectAt, objectsAt } from "./json-access.ts";
 
 const kinds = [
   ...builtinKinds(),

@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { age } from "./human-duration.ts";
-import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "./json-access.ts";
 import { endpointSlices, services } from "./network-printers.ts";
 import { podCells, podRowConditions } from "./pod-printer.ts";
 import {

@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
+import { stringsAt } from "../json-access.ts";
 import { child, duplicate, type FieldError, index, invalid, key, ROOT } from "./field-error.ts";
-import { stringsAt } from "./json-access.ts";
 import { fieldSchema, itemSchema, propertySchemas } from "./schema-walk.ts";
 
 /** The key fields of an item of a list of type map; absent fields take the schema's default. */

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { modelAdapterCrd } from "#api/crd.ts";
 import type { JsonObject } from "#base/json.ts";
-import fixture from "../../../fixtures/kubernetes/crd-validation.json" with { type: "json" };
-import samples from "../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import fixture from "../../../../fixtures/kubernetes/crd-validation.json" with { type: "json" };
+import samples from "../../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import { subdomain } from "../schema/name-rules.ts";
+import { validateObjectMeta } from "../schema/object-meta.ts";
 import { defaultCrd, establishedStatus, kindsOfCrd, validateCrd } from "./crd-kinds.ts";
-import { subdomain } from "./name-rules.ts";
-import { validateObjectMeta } from "./object-meta.ts";
 
 const definition = (name: string, spec: JsonObject): JsonObject => ({
   apiVersion: "apiextensions.k8s.io/v1",

@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { stringAt, stringsAt } from "./json-access.ts";
-import type { Kind } from "./kind.ts";
+import { stringAt, stringsAt } from "../json-access.ts";
+import type { Kind } from "../kinds/kind.ts";
 import { definitionsFor } from "./openapi-definitions.ts";
 import { type ApiOperation, pathsOf, type QueryParameter } from "./openapi-paths.ts";
 import { KUBERNETES_VERSION } from "./openapi-v3.ts";

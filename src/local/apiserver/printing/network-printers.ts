@@ -1,5 +1,5 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "./json-access.ts";
+import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import {
   AGE_COLUMN,
   ageOf,

@@ -1,5 +1,5 @@
+import { resolvedDefinition } from "../schema/kubernetes-schema.ts";
 import type { Kind } from "./kind.ts";
-import { resolvedDefinition } from "./kubernetes-schema.ts";
 
 type Scope = "Namespaced" | "Cluster";
 interface Names {

@@ -1,9 +1,16 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
+import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
+import {
+  child,
+  type FieldError,
+  index,
+  invalid,
+  notSupported,
+  required,
+} from "../schema/field-error.ts";
+import { dns1035Label, subdomain } from "../schema/name-rules.ts";
 import { validateRootSchema } from "./crd-schema-rules.ts";
-import { child, type FieldError, index, invalid, notSupported, required } from "./field-error.ts";
-import { objectAt, objectsAt, stringAt, stringsAt } from "./json-access.ts";
 import type { Kind, PrinterColumn } from "./kind.ts";
-import { dns1035Label, subdomain } from "./name-rules.ts";
 
 const COLUMN_TYPES = ["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS = [

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Json, JsonObject } from "#base/json.ts";
-import fixture from "../../../fixtures/kubernetes/validation.json" with { type: "json" };
-import { builtinKinds } from "./builtin-kinds.ts";
+import fixture from "../../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import { builtinKinds } from "../kinds/builtin-kinds.ts";
 import { fieldErrorsText } from "./field-error.ts";
 import { applyDefaults, prune, validate } from "./structural.ts";
 

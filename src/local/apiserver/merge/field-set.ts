@@ -1,5 +1,5 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { canonical } from "./list-rules.ts";
+import { canonical } from "../schema/list-rules.ts";
 
 /**
  * A set of field paths, as managedFields writes it down (FieldsV1): a tree whose edges are path

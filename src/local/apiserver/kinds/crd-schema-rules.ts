@@ -1,5 +1,6 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { celError } from "./cel-rules.ts";
+import { stringsAt } from "../json-access.ts";
+import { celError } from "../schema/cel-rules.ts";
 import {
   child,
   type FieldError,
@@ -9,11 +10,10 @@ import {
   key,
   notSupported,
   required,
-} from "./field-error.ts";
-import { goRegExp } from "./go-regexp.ts";
-import { stringsAt } from "./json-access.ts";
-import { propertySchemas } from "./schema-walk.ts";
-import { applyDefaults, prune, validate } from "./structural.ts";
+} from "../schema/field-error.ts";
+import { goRegExp } from "../schema/go-regexp.ts";
+import { propertySchemas } from "../schema/schema-walk.ts";
+import { applyDefaults, prune, validate } from "../schema/structural.ts";
 
 const TYPES = ["array", "boolean", "integer", "number", "object", "string"];
 const SCALARS = new Set(["boolean", "integer", "number", "string"]);

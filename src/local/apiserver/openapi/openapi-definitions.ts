@@ -1,8 +1,8 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { builtinDefinitionName } from "./builtin-kinds.ts";
-import { stringsAt } from "./json-access.ts";
-import type { Kind } from "./kind.ts";
-import { definitionClosure, definitionOf } from "./kubernetes-schema.ts";
+import { stringsAt } from "../json-access.ts";
+import { builtinDefinitionName } from "../kinds/builtin-kinds.ts";
+import type { Kind } from "../kinds/kind.ts";
+import { definitionClosure, definitionOf } from "../schema/kubernetes-schema.ts";
 
 const META = "io.k8s.apimachinery.pkg.apis.meta.v1";
 export const DELETE_OPTIONS = `${META}.DeleteOptions`;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Json, JsonObject } from "#base/json.ts";
-import fixture from "../../../fixtures/kubernetes/tables.json" with { type: "json" };
-import samples from "../../../fixtures/kubernetes/validation.json" with { type: "json" };
-import { builtinKinds } from "./builtin-kinds.ts";
-import { kindsOfCrd } from "./crd-kinds.ts";
+import fixture from "../../../../fixtures/kubernetes/tables.json" with { type: "json" };
+import samples from "../../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import { builtinKinds } from "../kinds/builtin-kinds.ts";
+import { kindsOfCrd } from "../kinds/crd-kinds.ts";
 import { humanDuration } from "./human-duration.ts";
 import { findJsonPath } from "./json-path.ts";
 import { toTable } from "./table.ts";

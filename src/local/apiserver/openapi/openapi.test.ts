@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { modelAdapterCrd } from "#api/crd.ts";
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import samples from "../../../fixtures/kubernetes/validation.json" with { type: "json" };
-import { builtinKinds } from "./builtin-kinds.ts";
-import { kindsOfCrd } from "./crd-kinds.ts";
-import { groupVersionOf } from "./discovery.ts";
-import { objectAt, objectsAt, stringAt } from "./json-access.ts";
+import samples from "../../../../fixtures/kubernetes/validation.json" with { type: "json" };
+import { objectAt, objectsAt, stringAt } from "../json-access.ts";
+import { builtinKinds } from "../kinds/builtin-kinds.ts";
+import { kindsOfCrd } from "../kinds/crd-kinds.ts";
+import { groupVersionOf } from "../kinds/discovery.ts";
 import { openApiV2Protobuf } from "./openapi-v2.ts";
 import { openApiV3, openApiV3Index } from "./openapi-v3.ts";
 

@@ -1,4 +1,5 @@
 import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
+import { stringsAt } from "../json-access.ts";
 import {
   child,
   type FieldError,
@@ -13,7 +14,6 @@ import {
 } from "./field-error.ts";
 import { hasFormat } from "./formats.ts";
 import { goRegExp } from "./go-regexp.ts";
-import { stringsAt } from "./json-access.ts";
 import { correlatedItem } from "./list-rules.ts";
 import { fieldSchema, itemSchema } from "./schema-walk.ts";
 
