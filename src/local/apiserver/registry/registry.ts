@@ -46,9 +46,6 @@ export interface Written {
   readonly isCreated: boolean;
 }
 
-/** A write that no client asked for: not seen by admission webhooks. */
-export type Unattended = { readonly admission: false };
-
 /** How often a write without a version of its own is put on top of a newer one before it is a conflict. */
 const RETRIES_MAX = 5;
 const NAME_SUFFIX_LENGTH = 5;
@@ -146,7 +143,7 @@ export class Registry {
       return { object: created, isCreated: true };
     }
     const change = () => object;
-    const written = await this.#rewrite(kind, name, subresource, change, options, false);
+    const written = await this.rewrite(kind, name, subresource, change, options);
     return { object: written, isCreated: false };
   }
 
@@ -162,13 +159,13 @@ export class Registry {
     const decoding = { fieldValidation: options.fieldValidation, warn: options.warn };
     if (!isApplyPatch(patch)) {
       const change = (current: JsonObject) => admitted(kind, patched(kind, current, patch), decoding);
-      const object = await this.#rewrite(kind, name, subresource, change, options, false);
+      const object = await this.rewrite(kind, name, subresource, change, options);
       return { object, isCreated: false };
     }
     const apply = (live: JsonObject | undefined) =>
       admitted(kind, applied(kind, live, patch, { subresource, options, now }), decoding);
     if (this.read(kind, name) !== undefined) {
-      const object = await this.#rewrite(kind, name, subresource, apply, options, true);
+      const object = await this.rewrite(kind, name, subresource, apply, options, true);
       return { object, isCreated: false };
     }
     if (subresource !== "") throw notFound(kind, name.name);
@@ -349,13 +346,14 @@ export class Registry {
     return this.shownAs(kind, stored);
   }
 
-  async #rewrite(
+  /** Changes an object on top of its newest version; `change` is called again when another write came between. */
+  async rewrite(
     kind: Kind,
     name: ObjectName,
     subresource: string,
     change: (current: JsonObject) => JsonObject,
     options: WriteOptions,
-    isApply: boolean,
+    isApply = false,
   ): Promise<JsonObject> {
     const question = {
       ...this.#question(kind, name, options),
