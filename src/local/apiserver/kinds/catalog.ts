@@ -99,7 +99,9 @@ function servedBy(crd: JsonObject): Served[] {
   const storage = versions.find((version) => version["storage"] === true);
   // A version may be stored and not served; its objects still need a kind.
   const stored =
-    kinds.find((kind) => kind.version === stringAt(storage, "name")) ?? storageOnly(crd) ?? kinds[0];
+    kinds.find((kind) => kind.version === stringAt(storage, "name")) ??
+    storageOnly(crd) ??
+    kinds[0];
   return stored === undefined ? [] : kinds.map((kind) => ({ kind, stored }));
 }
 

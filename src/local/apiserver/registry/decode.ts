@@ -109,7 +109,10 @@ export function admitted(
       `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: ${wrong}`,
     );
   }
-  const { object: pruned, unknown } = prune(kind.schema, kind.custom ? object : withoutNulls(kind, object));
+  const { object: pruned, unknown } = prune(
+    kind.schema,
+    kind.custom ? object : withoutNulls(kind, object),
+  );
   const notes = [
     ...(options.duplicates ?? []).map((path) => `duplicate field ${JSON.stringify(path)}`),
     ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`),
@@ -117,7 +120,9 @@ export function admitted(
   if (notes.length > 0 && options.fieldValidation === "Strict") {
     const text = `strict decoding error: ${notes.join(", ")}`;
     throw badRequest(
-      kind.custom ? text : `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: ${text}`,
+      kind.custom
+        ? text
+        : `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: ${text}`,
     );
   }
   if (options.fieldValidation === "Warn") for (const note of notes) options.warn(note);

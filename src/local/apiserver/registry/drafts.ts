@@ -143,7 +143,12 @@ export function draftUpdate(
   }
   if (!isUnconditional && version !== old["resourceVersion"]) throw modifiedSince(kind, name);
   const current = withMetadata(own, { resourceVersion: old["resourceVersion"] });
-  const separated = separate(kind, before, withoutDuplicateOwners(current, options.warn), subresource);
+  const separated = separate(
+    kind,
+    before,
+    withoutDuplicateOwners(current, options.warn),
+    subresource,
+  );
   return withManagers(context, before, separated, subresource);
 }
 

@@ -29,7 +29,8 @@ const MATCHES = ["Exact", "NotOlderThan"];
 /** @throws ApiError (400, 422) for a query that cannot be read. */
 export function listQuery(query: URLSearchParams): ListQuery {
   const limit = query.get("limit") ?? "0";
-  if (!/^-?\d+$/.test(limit)) throw badRequest(`limit: ${JSON.stringify(limit)} is no whole number`);
+  if (!/^-?\d+$/.test(limit))
+    throw badRequest(`limit: ${JSON.stringify(limit)} is no whole number`);
   const result = {
     labelSelector: query.get("labelSelector") ?? "",
     fieldSelector: query.get("fieldSelector") ?? "",
@@ -45,7 +46,8 @@ export function listQuery(query: URLSearchParams): ListQuery {
 function requireMatch(query: ListQuery): void {
   const { resourceVersion, resourceVersionMatch: match, continueToken } = query;
   if (match === "") return;
-  const forbid = (message: string) => listOptionsError("resourceVersionMatch", `Forbidden: ${message}`);
+  const forbid = (message: string) =>
+    listOptionsError("resourceVersionMatch", `Forbidden: ${message}`);
   if (resourceVersion === "") {
     throw forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
   }
@@ -142,7 +144,8 @@ function revisionFor(newest: number, query: ListQuery, token: Token | undefined)
   const asked = revisionOf(query.resourceVersion) ?? 0;
   if (asked > newest) throw tooLarge(asked, newest);
   const isExact =
-    query.resourceVersionMatch === "Exact" || (query.limit > 0 && asked > 0 && query.resourceVersionMatch === "");
+    query.resourceVersionMatch === "Exact" ||
+    (query.limit > 0 && asked > 0 && query.resourceVersionMatch === "");
   return isExact && asked > 0 ? asked : newest;
 }
 

@@ -1,7 +1,7 @@
 import { isObject, type JsonObject } from "#base/json.ts";
 import { stringAt } from "../json-access.ts";
 import { type FieldError, invalid, notSupported } from "../schema/field-error.ts";
-import { ApiError, badRequest, invalidObject } from "./api-error.ts";
+import { type ApiError, badRequest, invalidObject } from "./api-error.ts";
 import type { DeleteRequest, User } from "./object-api.ts";
 
 export type FieldValidation = "Ignore" | "Warn" | "Strict";

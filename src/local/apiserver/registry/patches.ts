@@ -1,7 +1,8 @@
+import { messageOf } from "#base/errors.ts";
 import { isObject, type JsonObject } from "#base/json.ts";
 import { applyJsonPatch, JsonPatchError } from "#base/json-patch.ts";
 import { applyMergePatch } from "#base/merge-patch.ts";
-import { messageOf } from "#base/errors.ts";
+import { stringAt } from "../json-access.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import {
@@ -14,7 +15,6 @@ import { StrategicMergeError, strategicMerge } from "../merge/strategic-merge.ts
 import { ApiError, badRequest, invalidObject } from "./api-error.ts";
 import { parseBody } from "./decode.ts";
 import type { WriteOptions } from "./options.ts";
-import { stringAt } from "../json-access.ts";
 
 const MERGE = "application/merge-patch+json";
 const JSON_PATCH = "application/json-patch+json";

@@ -1,16 +1,16 @@
 import { type Clock, toTimestamp } from "#base/clock.ts";
 import type { JsonObject } from "#base/json.ts";
-import { toEventsEvent, toCoreEvent } from "../builtins/events.ts";
+import { toCoreEvent, toEventsEvent } from "../builtins/events.ts";
 import { allocateService } from "../builtins/services.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
-import { CRD_RESOURCE, Catalog, resourceOf } from "../kinds/catalog.ts";
+import { Catalog, CRD_RESOURCE, resourceOf } from "../kinds/catalog.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import type { ObjectKey, Store } from "../storage/store.ts";
 import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
-  alreadyExists,
   ApiError,
+  alreadyExists,
   forbidden,
   invalidObject,
   methodNotSupported,
@@ -158,7 +158,8 @@ export class Registry {
     const now = toTimestamp(this.#options.clock.now());
     const decoding = { fieldValidation: options.fieldValidation, warn: options.warn };
     if (!isApplyPatch(patch)) {
-      const change = (current: JsonObject) => admitted(kind, patched(kind, current, patch), decoding);
+      const change = (current: JsonObject) =>
+        admitted(kind, patched(kind, current, patch), decoding);
       const object = await this.rewrite(kind, name, subresource, change, options);
       return { object, isCreated: false };
     }
@@ -199,7 +200,11 @@ export class Registry {
     options: WriteOptions,
   ): Promise<Removal> {
     const object = this.get(kind, name);
-    await this.#validate({ ...this.#question(kind, name, options), operation: "DELETE", oldObject: object });
+    await this.#validate({
+      ...this.#question(kind, name, options),
+      operation: "DELETE",
+      oldObject: object,
+    });
     return this.deleteNow(kind, name, request, options.dryRun);
   }
 
@@ -286,8 +291,7 @@ export class Registry {
     if (!kind.custom) return;
     const crds = this.store.list(CRD_RESOURCE);
     const crd = crds.find(
-      (candidate) =>
-        stringAt(metadataOf(candidate), "name") === `${kind.plural}.${kind.group}`,
+      (candidate) => stringAt(metadataOf(candidate), "name") === `${kind.plural}.${kind.group}`,
     );
     if (crd === undefined || !isDeleting(crd)) return;
     throw new ApiError(
@@ -370,7 +374,8 @@ export class Registry {
       const after = this.#completeUpdate(context, before, mutated, subresource);
       await this.#validate({ ...asked, object: after });
       const current = this.store.get(keyOf(kind, name));
-      const isNewest = metadataOf(current)["resourceVersion"] === metadataOf(before)["resourceVersion"];
+      const isNewest =
+        metadataOf(current)["resourceVersion"] === metadataOf(before)["resourceVersion"];
       if (isNewest) return this.#commitUpdate(kind, name, before, after, options.dryRun);
       if (attempt === RETRIES_MAX) throw modifiedSince(kind, name.name);
     }

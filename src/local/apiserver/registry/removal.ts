@@ -37,7 +37,9 @@ export function planRemoval(
     if (shortened !== "immediately") return shortened;
   }
   const finalizers = deletionFinalizers(kind, object, request);
-  const marked = withMetadata(object, { finalizers: finalizers.length > 0 ? finalizers : undefined });
+  const marked = withMetadata(object, {
+    finalizers: finalizers.length > 0 ? finalizers : undefined,
+  });
   if (isPod && !isDeleting(object)) {
     const graceSeconds = podGrace(object, request);
     const dying = withDeletion(marked, nowMs + graceSeconds * 1000, graceSeconds);
@@ -136,7 +138,8 @@ function namespaceRemoval(kind: Kind, namespace: JsonObject, nowMs: number): Rem
   }
   const isEmpty = stringsAt(objectAt(namespace, "spec"), "finalizers").length === 0;
   if (isDeleting(namespace)) {
-    if (isEmpty && finalizersOf(namespace).length === 0) return { step: "remove", object: namespace };
+    if (isEmpty && finalizersOf(namespace).length === 0)
+      return { step: "remove", object: namespace };
     throw conflict(
       kind,
       name,

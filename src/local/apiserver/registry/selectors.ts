@@ -83,7 +83,8 @@ function parseLabelSelector(text: string): Requirement[] {
     requirements.push(requirement(text, next, () => tokens[at]));
     const separator = next();
     if (separator === undefined) break;
-    if (separator !== ",") throw unreadable(text, `found '${separator}', expected: ',' or 'end of string'`);
+    if (separator !== ",")
+      throw unreadable(text, `found '${separator}', expected: ',' or 'end of string'`);
     if (at === tokens.length) throw unreadable(text, "found '', expected: identifier after ','");
   }
   return requirements;
@@ -174,7 +175,9 @@ function parseFieldSelector(text: string): FieldRequirement[] {
   return terms.map((term) => {
     const match = /^((?:\\.|[^=!\\])+)(==|!=|=)((?:\\.|[^\\])*)$/.exec(term.trim());
     if (match === null) {
-      throw badRequest(`invalid selector: ${JSON.stringify(text)}; can't understand ${JSON.stringify(term)}`);
+      throw badRequest(
+        `invalid selector: ${JSON.stringify(text)}; can't understand ${JSON.stringify(term)}`,
+      );
     }
     const [, field = "", operator, value = ""] = match;
     return { field, value: value.replace(/\\(.)/g, "$1"), not: operator === "!=" };

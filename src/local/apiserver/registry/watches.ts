@@ -1,11 +1,11 @@
 import type { Clock } from "#base/clock.ts";
 import type { JsonObject } from "#base/json.ts";
-import { groupVersionOf } from "../kinds/discovery.ts";
 import { resourceOf } from "../kinds/catalog.ts";
+import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import type { StoredChange } from "../storage/store.ts";
 import { expired } from "./api-error.ts";
-import { list, listOptionsError, type ListQuery, listQuery, revisionOf } from "./lists.ts";
+import { type ListQuery, list, listOptionsError, listQuery, revisionOf } from "./lists.ts";
 import { withMetadata } from "./meta.ts";
 import { isTrue } from "./options.ts";
 import type { Registry } from "./registry.ts";
@@ -108,7 +108,13 @@ export function watch(options: WatchOptions): () => void {
 
   const isFromStart = asked === 0 || query.sendInitialEvents;
   if (isFromStart) {
-    const all = { ...query, limit: 0, continueToken: "", resourceVersion: "", resourceVersionMatch: "" };
+    const all = {
+      ...query,
+      limit: 0,
+      continueToken: "",
+      resourceVersion: "",
+      resourceVersionMatch: "",
+    };
     for (const object of list(registry, kind, namespace, all).items) {
       send({ type: "ADDED", object });
     }

@@ -6,10 +6,9 @@ import { bodyOf, decode, parseBody } from "../registry/decode.ts";
 import { list, listQuery } from "../registry/lists.ts";
 import { metadataOf } from "../registry/meta.ts";
 import type { ObjectName } from "../registry/object-api.ts";
-import { deleteOptions, writeOptions, type WriteOptions } from "../registry/options.ts";
+import { deleteOptions, isTrue, type WriteOptions, writeOptions } from "../registry/options.ts";
 import { isApplyPatch, patchOf, requireManager } from "../registry/patches.ts";
 import { objectName } from "../registry/registry.ts";
-import { isTrue } from "../registry/options.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import { answerForm } from "./negotiate.ts";
 import { includeObjectOf, showList, showObject, type View } from "./represent.ts";
@@ -37,7 +36,12 @@ export async function answerObjects(
   if (info.name === "") await answerCollection(exchange, kind, info, context);
   else if (method === "GET" || method === "HEAD") {
     const object = context.registry.get(kind, nameOf(info));
-    sendObject(exchange, 200, showObject(kind, object, viewOf(exchange, context)), isYaml(exchange));
+    sendObject(
+      exchange,
+      200,
+      showObject(kind, object, viewOf(exchange, context)),
+      isYaml(exchange),
+    );
   } else if (method === "PUT") await answerPut(exchange, kind, info, context);
   else if (method === "PATCH") await answerPatch(exchange, kind, info, context);
   else if (method === "DELETE" && info.subresource === "") {

@@ -19,7 +19,10 @@ const OF_NAMESPACES = ["status", "finalize"];
 export function requestInfo(path: string): RequestInfo | undefined {
   let parts: string[];
   try {
-    parts = path.split("/").filter((part) => part !== "").map(decodeURIComponent);
+    parts = path
+      .split("/")
+      .filter((part) => part !== "")
+      .map(decodeURIComponent);
   } catch {
     return undefined;
   }

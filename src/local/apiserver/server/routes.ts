@@ -7,7 +7,12 @@ import { ApiError, methodNotSupported } from "../registry/api-error.ts";
 import type { Registry } from "../registry/registry.ts";
 import { answerDiscovery } from "./discovery-routes.ts";
 import { type Exchange, sendObject } from "./exchange.ts";
-import { proxyExec, refuseUpgrade } from "./kubelet-proxy.ts";
+import {
+  execWithoutWebSocket,
+  proxyExec,
+  refuseUpgrade,
+  subresourceNotServed,
+} from "./kubelet-proxy.ts";
 import { answerObjects } from "./object-routes.ts";
 import { type RequestInfo, requestInfo } from "./request-info.ts";
 import { answerBinding, kubeletTarget, subresourceHandler } from "./subresources.ts";
@@ -151,21 +156,20 @@ export async function answerUpgrade(
     }
     const info = requestInfo(url.pathname);
     const pods = context.registry.catalog.find("", "v1", "pods");
-    const isExec = info?.group === "" && info.resource === "pods" && info.subresource === "exec";
-    if (pods === undefined || info === undefined || !isExec) {
-      const handler =
-        pods !== undefined && info?.resource === "pods"
-          ? subresourceHandler(pods, info.subresource)
-          : undefined;
-      if (handler === undefined || info === undefined) throw methodNotSupported();
-      throw upgradeRefusal(info.subresource);
+    if (pods === undefined || info?.group !== "" || info.resource !== "pods") {
+      throw methodNotSupported();
     }
+    const { subresource } = info;
+    if (subresource === "attach" || subresource === "portforward") {
+      throw subresourceNotServed(subresource);
+    }
+    if (subresource !== "exec") throw methodNotSupported();
     const target = kubeletTarget(context, pods, info);
+    if (request.headers.upgrade?.toLowerCase() !== "websocket") {
+      throw execWithoutWebSocket(target, url.searchParams);
+    }
     await proxyExec(target, url.searchParams, { request, socket, head });
   } catch (error) {
     refuseUpgrade(socket, asApiError(error));
   }
 }
-
-const upgradeRefusal = (subresource: string) =>
-  new ApiError(405, "MethodNotAllowed", `pods/${subresource} is not served by the embedded API`, {});

@@ -2,7 +2,7 @@ import type { Clock } from "#base/clock.ts";
 import type { JsonObject } from "#base/json.ts";
 import type { Kind } from "../kinds/kind.ts";
 import type { Registry } from "../registry/registry.ts";
-import { watch, type WatchEvent, watchQuery } from "../registry/watches.ts";
+import { type WatchEvent, watch, watchQuery } from "../registry/watches.ts";
 import type { Exchange } from "./exchange.ts";
 import { showObject, type View } from "./represent.ts";
 
