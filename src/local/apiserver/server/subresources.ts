@@ -4,10 +4,11 @@ import { scaleOf, withScale } from "../builtins/scale.ts";
 import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { scaleSchema } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
-import { ApiError, badRequest, conflict, methodNotSupported } from "../registry/api-error.ts";
+import { badRequest, conflict, invalidObject, methodNotSupported } from "../registry/api-error.ts";
 import { bodyOf, parseBody } from "../registry/decode.ts";
 import { metadataOf, withMetadata } from "../registry/meta.ts";
 import { patched, patchOf } from "../registry/patches.ts";
+import { invalid } from "../schema/field-error.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import {
   execWithoutWebSocket,
@@ -92,23 +93,10 @@ async function answerScale(
 function requireReplicas(name: string, scale: JsonObject): void {
   const replicas = numberAt(objectAt(scale, "spec"), "replicas");
   if (replicas >= 0) return;
-  throw new ApiError(
-    422,
-    "Invalid",
-    `Scale.autoscaling "${name}" is invalid: spec.replicas: Invalid value: ${replicas}: must be greater than or equal to 0`,
-    {
-      name,
-      group: "autoscaling",
-      kind: "Scale",
-      causes: [
-        {
-          reason: "FieldValueInvalid",
-          message: `Invalid value: ${replicas}: must be greater than or equal to 0`,
-          field: "spec.replicas",
-        },
-      ],
-    },
-  );
+  const target = { group: "autoscaling", kind: "Scale", plural: "scales" } as Kind;
+  throw invalidObject(target, name, [
+    invalid("spec.replicas", replicas, "must be greater than or equal to 0"),
+  ]);
 }
 
 async function answerLog(
@@ -243,6 +231,7 @@ async function answerToken(
       ...spec,
       audiences: audiences.length === 0 ? [context.tokenAudience] : audiences,
       expirationSeconds,
+      boundObjectRef: boundObjectRef ?? null,
     },
     status: { ...issued },
   });
