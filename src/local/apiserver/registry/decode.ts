@@ -2,6 +2,7 @@ import { parse as parseYaml } from "yaml";
 import { messageOf } from "#base/errors.ts";
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { defaultBuiltin } from "../builtins/defaults.ts";
+import { formOfDefinition } from "../builtins/go-form.ts";
 import { objectAt, stringAt } from "../json-access.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
@@ -63,6 +64,8 @@ function summaryOf({ text }: Body): string {
   if (text === "") return " (<empty>)";
   return ` (${text.length > SUMMARY_MAX ? `${text.slice(0, SUMMARY_MAX)} ...` : text})`;
 }
+
+const OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 export interface DecodeOptions {
   readonly fieldValidation: FieldValidation;
@@ -166,7 +169,9 @@ export function admitted(
 
 /** An object with what its kind fills in. */
 export function defaulted(kind: Kind, object: JsonObject): JsonObject {
-  return kind.custom ? applyDefaults(kind.schema, object) : defaultBuiltin(kind, object);
+  if (!kind.custom) return defaultBuiltin(kind, object);
+  const metadata = formOfDefinition(OBJECT_META, objectAt(object, "metadata"));
+  return applyDefaults(kind.schema, { ...object, metadata });
 }
 
 /** In built-in kinds null is the same as absent. */

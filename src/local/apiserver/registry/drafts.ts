@@ -202,11 +202,11 @@ export function completeUpdate(
         generation: (typeof generation === "number" ? generation : 0) + 1,
       })
     : prepared;
-  // The API checks metadata twice, once for all kinds and once for this one, and lists both.
   const metadataErrors = metadataUpdateErrors(before, object);
   requireValid(kind, object, [
     ...metadataErrors,
-    ...metadataErrors,
+    // The API checks what may not change once for all kinds and once for this one, and lists both.
+    ...metadataErrors.filter(({ reason }) => reason === "FieldValueInvalid"),
     ...objectErrors(kind, object, before, subresource),
   ]);
   return object;

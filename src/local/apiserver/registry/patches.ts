@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from "#base/json.ts";
+import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { applyJsonPatch, JsonPatchError } from "#base/json-patch.ts";
 import { applyMergePatch } from "#base/merge-patch.ts";
 import { stringAt } from "../json-access.ts";
@@ -172,8 +172,17 @@ export function requirePatchOptions(patch: Patch, query: URLSearchParams): void 
   if (errors.length > 0) throw invalidObject(target as Kind, "", errors);
 }
 
-/** The answer to a patch that makes an object unreadable. */
-export function unreadableResult(result: JsonObject, why: string): ApiError {
+/** The answer to a patch that makes an object unreadable: with the patch or with what it makes. */
+export function unreadableResult(patch: Patch, result: JsonObject, why: string): ApiError {
   const nameless = { group: "", kind: "", plural: "" };
-  return invalidObject(nameless as Kind, "", [invalid("patch", JSON.stringify(result), why)]);
+  const shown = patch.type === STRATEGIC ? goText(JSON.parse(patch.text)) : JSON.stringify(result);
+  return invalidObject(nameless as Kind, "", [invalid("patch", shown, why)]);
+}
+
+/** A value as Go prints it with %+v: `map[a:1 b:[x y]]`. */
+function goText(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(goText).join(" ")}]`;
+  if (!isObject(value)) return value === null ? "<nil>" : String(value);
+  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `map[${members.map(([name, item]) => `${name}:${goText(item)}`).join(" ")}]`;
 }

@@ -168,7 +168,7 @@ export class Registry {
           return admitted(kind, result, decoding);
         } catch (error) {
           if (!(error instanceof DecodingError)) throw error;
-          throw unreadableResult(result, error.message);
+          throw unreadableResult(patch, result, error.message);
         }
       };
       const object = await this.rewrite(kind, name, subresource, change, options);
@@ -356,7 +356,8 @@ export class Registry {
 
   #commitCreation(kind: Kind, object: JsonObject, dryRun: boolean): JsonObject {
     const name = objectName(object);
-    if (this.read(kind, name) !== undefined) throw alreadyExists(kind, name.name);
+    const existing = this.read(kind, name);
+    if (existing !== undefined) throw alreadyExists(kind, name.name, isDeleting(existing));
     // While webhooks were asked, the namespace may have gone.
     this.#requireNamespace(kind, name.namespace, name.name);
     if (dryRun) return object;

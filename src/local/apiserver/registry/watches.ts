@@ -47,6 +47,7 @@ export function watchQuery(query: URLSearchParams, random: () => number): WatchQ
   const allowBookmarks = isTrue(query.get("allowWatchBookmarks"));
   const plain = new URLSearchParams(query);
   plain.delete("resourceVersionMatch");
+  plain.delete("sendInitialEvents");
   const seconds = Number(query.get("timeoutSeconds") ?? 0);
   return {
     ...listQuery(plain),

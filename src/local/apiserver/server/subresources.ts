@@ -200,9 +200,10 @@ async function answerToken(
   const spec = objectAt(request, "spec");
   const seconds = spec["expirationSeconds"];
   if (typeof seconds === "number" && seconds < TOKEN_SECONDS_MIN) {
-    throw badRequest(
-      "spec.expirationSeconds: Invalid value: may not specify a duration less than 10 minutes",
-    );
+    const target = { ...kind, group: "authentication.k8s.io", kind: "TokenRequest" };
+    throw invalidObject(target, "", [
+      invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"),
+    ]);
   }
   const expirationSeconds = typeof seconds === "number" ? seconds : TOKEN_SECONDS;
   const audiences = stringsAt(spec, "audiences");
