@@ -84,7 +84,8 @@ export function labelErrors(labels: Json | undefined, path: string): FieldError[
   ]);
 }
 
-function annotationErrors(annotations: Json | undefined, path: string): FieldError[] {
+/** Checks a map of annotations. */
+export function annotationErrors(annotations: Json | undefined, path: string): FieldError[] {
   if (!isObject(annotations)) return [];
   // Unlike labels, annotations may have capital letters in their prefix.
   const errors = Object.keys(annotations).flatMap((key) =>
