@@ -225,6 +225,8 @@ function objectErrors(
     finalizerRuleOf(kind),
   );
   if (kind.custom) return [...metadata, ...validate(kind.schema, object, before)];
+  // A Binding changes what no update may.
+  if (subresource === "binding") return metadata;
   const own = validateBuiltin(kind, object, before, subresource);
   if (kind.kind !== "CustomResourceDefinition" || subresource !== "") return [...metadata, ...own];
   return [...metadata, ...own, ...validateCrd(object)];

@@ -1,11 +1,12 @@
 import { type Clock, toTimestamp } from "#base/clock.ts";
-import type { JsonObject } from "#base/json.ts";
+import { type JsonObject, jsonEqual } from "#base/json.ts";
 import { toCoreEvent, toEventsEvent } from "../builtins/events.ts";
 import { allocateService } from "../builtins/services.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { Catalog, CRD_RESOURCE, resourceOf } from "../kinds/catalog.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { prune } from "../schema/structural.ts";
 import type { ObjectKey, Store } from "../storage/store.ts";
 import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
@@ -71,6 +72,8 @@ const CREATED_BY_UPDATE = new Set([
 export class Registry {
   readonly #options: RegistryOptions;
   readonly catalog = new Catalog();
+  /** Stored objects as they were last read. */
+  readonly #readings = new WeakMap<JsonObject, { kind: Kind; shown: JsonObject }>();
   #admission: Admission | undefined;
 
   constructor(options: RegistryOptions) {
@@ -107,8 +110,21 @@ export class Registry {
   /** A stored object in the version of `kind`. */
   shownAs(kind: Kind, object: JsonObject): JsonObject {
     if (kind.group === "events.k8s.io" && kind.plural === "events") return toEventsEvent(object);
+    if (kind.custom) return this.#readAs(kind, object);
     const apiVersion = groupVersionOf(kind);
     return object["apiVersion"] === apiVersion ? object : { ...object, apiVersion };
+  }
+
+  /** What was stored under an earlier schema is read by today's: pruned, and with its defaults. */
+  #readAs(kind: Kind, object: JsonObject): JsonObject {
+    const known = this.#readings.get(object);
+    if (known?.kind === kind) return known.shown;
+    const current = { ...object, apiVersion: groupVersionOf(kind) };
+    const read = defaulted(kind, prune(kind.schema, current).object);
+    // The same object as before where nothing changes, so that a watch's events share it.
+    const shown = jsonEqual(read, object) ? object : read;
+    this.#readings.set(object, { kind, shown });
+    return shown;
   }
 
   /** @param object as `decode` returns it. */
@@ -238,7 +254,8 @@ export class Registry {
   finalizeNamespace(kind: Kind, name: string, finalizers: readonly string[]): JsonObject {
     const target = { namespace: "", name };
     const namespace = this.get(kind, target);
-    const spec = { ...objectAt(namespace, "spec"), finalizers: [...finalizers] };
+    const { finalizers: _, ...others } = objectAt(namespace, "spec");
+    const spec = finalizers.length === 0 ? others : { ...others, finalizers: [...finalizers] };
     return this.#commitUpdate(kind, target, namespace, { ...namespace, spec }, false);
   }
 
