@@ -16,6 +16,9 @@ interface UpFlags {
   logFormat: "text" | "json";
 }
 
+/** Exit status of a shell's command that Ctrl-C ended. */
+const INTERRUPTED = 130;
+
 /** `loradock up`: everything on one machine. */
 export const upCommand: Command = {
   name: "up",
@@ -92,5 +95,11 @@ async function run(flags: UpFlags, context: CommandContext): Promise<void> {
     ),
     node: process.execPath,
   };
-  await runUp(settings, deps, signal);
+  try {
+    await runUp(settings, deps, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    // Interrupted before the answers were there: nothing was proved.
+    if (settings.once) context.exitCode = INTERRUPTED;
+  }
 }

@@ -1,5 +1,9 @@
+import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
+import { LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
+import { matchesSelector } from "#core/adapter/selector.ts";
+import { isReady } from "./rollout.ts";
 
 /** Where one adapter stands on its way to its pods. */
 export interface AdapterProgress {
@@ -9,33 +13,45 @@ export interface AdapterProgress {
   readonly isRunning: boolean;
   /** Its engines' or its source's refusal, when it has failed. */
   readonly failure: string | undefined;
-  /** Why it is not on a pod yet. */
-  readonly holdUp: string | undefined;
+}
+
+/** On how many of `pods` an adapter should be once all of them are ready. */
+function podsWanted({ metadata, spec }: ModelAdapter, pods: readonly Pod[]): number {
+  const matching = pods.filter(
+    (pod) =>
+      isReady(pod) &&
+      pod.metadata.namespace === metadata.namespace &&
+      pod.metadata.labels?.[LABEL.adapterEnabled] === "true" &&
+      matchesSelector(spec.podSelector, pod.metadata.labels),
+  );
+  return spec.replicas ?? Math.max(1, matching.length);
 }
 
 /**
- * An adapter counts as running when it is on every pod that it should be on, and has become ready
- * since `sinceMs`: what a status says from before a restart is not about the engines of now. Pure.
+ * An adapter counts as running when it is on every pod of `pods` that it should be on, and has become
+ * ready since `sinceMs`: what a status says from before a restart is not about the engines of now. Pure.
  */
-export function adapterProgress(adapter: ModelAdapter, sinceMs: number): AdapterProgress {
+export function adapterProgress(
+  adapter: ModelAdapter,
+  pods: readonly Pod[],
+  sinceMs: number,
+): AdapterProgress {
   const { metadata, status } = adapter;
   const ready = status?.conditions?.find(({ type }) => type === "Ready");
   const changedMs = fromTimestamp(ready?.lastTransitionTime) ?? 0;
   // Conditions know only whole seconds.
   const isOfNow = changedMs >= Math.floor(sinceMs / 1000) * 1000;
   const isObserved = (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0);
-  const pods = status?.readyReplicas ?? 0;
-  const isEverywhere = pods > 0 && pods >= (status?.desiredReplicas ?? 0);
+  const isEverywhere = (status?.readyReplicas ?? 0) >= podsWanted(adapter, pods);
   const isCurrent = isOfNow && isObserved;
   const failed = status?.phase === "Failed" && isCurrent;
   const held = status?.pods?.find(({ message }) => message !== undefined);
   return {
     name: metadata.name,
     phase: status?.phase ?? "Pending",
-    pods,
+    pods: status?.readyReplicas ?? 0,
     isRunning: isCurrent && isEverywhere && status?.phase === "Running" && ready?.status === "True",
     failure: failed ? (held?.message ?? ready?.message ?? "no reason given") : undefined,
-    holdUp: held?.message ?? ready?.message,
   };
 }
 

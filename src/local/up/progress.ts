@@ -1,6 +1,7 @@
 import { Listr } from "listr2";
 import type { Clock } from "#base/clock.ts";
 import { messageOf, UserError } from "#base/errors.ts";
+import { KubeApiError } from "#kube/client.ts";
 
 /** One step that a person can watch. */
 export interface Stage {
@@ -40,9 +41,7 @@ export async function runStages(stages: readonly Stage[], screen: Screen): Promi
           if (!isTerminal) screen.stdout.write(`✔ ${line}\n`);
         } catch (error) {
           if (!isTerminal) screen.stdout.write(`✖ ${stage.name}\n`);
-          throw error instanceof UserError
-            ? new UserError(`${stage.name}: ${messageOf(error)}`, { cause: error })
-            : error;
+          throw named(stage.name, error);
         }
       },
     })),
@@ -54,6 +53,18 @@ export async function runStages(stages: readonly Stage[], screen: Screen): Promi
     },
   );
   await list.run();
+}
+
+/** What the user can mend names its stage; the API's refusals are among it. */
+function named(stage: string, error: unknown): unknown {
+  if (error instanceof KubeApiError) {
+    return new UserError(`${stage}: the Kubernetes API refused: ${error.message}`, {
+      cause: error,
+    });
+  }
+  return error instanceof UserError
+    ? new UserError(`${stage}: ${messageOf(error)}`, { cause: error })
+    : error;
 }
 
 /** A line for each thing that is waited for, once the stage has taken longer than a moment. */

@@ -11,7 +11,8 @@ export interface Rollout {
   readonly readySinceMs: number;
 }
 
-const isReady = (pod: Pod) =>
+/** Ready and not on its way out. */
+export const isReady = (pod: Pod) =>
   pod.metadata.deletionTimestamp === undefined &&
   (pod.status?.conditions ?? []).some(({ type, status }) => type === "Ready" && status === "True");
 

@@ -1,14 +1,15 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "#base/clock.ts";
-import { UserError } from "#base/errors.ts";
+import { codeOf, messageOf, UserError } from "#base/errors.ts";
 import { isNotFound, type KubeClient } from "#kube/client.ts";
 import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import type { Log } from "#telemetry/log.ts";
 import { seedHub } from "../hub/seed.ts";
 import { addressAdvice } from "../pods/pod-addresses.ts";
-import { checkPorts, takeStateDir } from "../preflight.ts";
+import { isStateLocked } from "../pods/state-lock.ts";
+import { checkPorts, isRunNoted, takeStateDir } from "../preflight.ts";
 import { LOCAL_POD_POOL } from "../run-node.ts";
 import { supervise } from "../supervise.ts";
 import { readManifests } from "./manifests.ts";
@@ -36,6 +37,9 @@ export interface UpDeps {
 
 const ROOT = join(import.meta.dirname, "../../..");
 const POLL_MS = 50;
+/** Killed processes see their stdin end and then stop their pods. */
+const EARLIER_RUN_MAX_MS = 30_000;
+const EARLIER_RUN_POLL_MS = 200;
 
 /**
  * The single machine: a Kubernetes API, a kubelet, and on them, as pods, everything else. Runs until
@@ -50,14 +54,58 @@ export async function runUp(
 ): Promise<void> {
   const advice = await addressAdvice(LOCAL_POD_POOL);
   if (advice !== undefined) throw new UserError(advice);
+  const wasKilled = isRunNoted(settings.stateDir);
   const release = takeStateDir(settings.stateDir);
   try {
+    if (wasKilled) await earlierRunEnded(settings, deps, signal);
     await checkPorts(neededPorts(settings));
     await seedHub(hubDir(settings));
     await runOnState(settings, deps, signal);
+  } catch (error) {
+    throw asUserError(error, settings);
   } finally {
     release();
   }
+}
+
+/** After a kill of `loradock up` its processes still take a moment to stop: their ports get free. */
+async function earlierRunEnded(
+  settings: UpSettings,
+  { clock, screen }: UpDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  const endMs = clock.now() + EARLIER_RUN_MAX_MS;
+  let isTold = false;
+  while (clock.now() < endMs) {
+    const isBusy = isStateLocked(settings.stateDir);
+    if (
+      !isBusy &&
+      (await checkPorts(neededPorts(settings)).then(
+        () => true,
+        () => false,
+      ))
+    )
+      return;
+    if (!isTold) screen.stdout.write("An earlier run was killed; waiting until it has stopped\n");
+    isTold = true;
+    await clock.sleep(EARLIER_RUN_POLL_MS, signal);
+  }
+}
+
+/** What the system refuses is something that the user can mend; everything else is our fault. */
+function asUserError(error: unknown, { stateDir }: UpSettings): unknown {
+  const code = codeOf(error);
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new UserError(
+      `the disk of ${stateDir} is full; free some space or choose another folder with --state-dir`,
+    );
+  }
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+    return new UserError(
+      `not allowed: ${messageOf(error)}; choose another folder with --state-dir`,
+    );
+  }
+  return error;
 }
 
 const hubDir = (settings: UpSettings) => join(settings.stateDir, "hub");
@@ -95,7 +143,8 @@ async function runOnState(settings: UpSettings, deps: UpDeps, signal: AbortSigna
     }),
   });
   try {
-    await Promise.race([runStages(walk.stages(), screen), isOver]);
+    // Not raced with `isOver`: its failure ends the stages, and the terminal is left in order.
+    await runStages(walk.stages(), screen);
     for (const note of walk.notes) say(`  ${note}`);
     if (settings.once) {
       for (const line of table(walk.results)) say(line);

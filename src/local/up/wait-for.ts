@@ -1,5 +1,7 @@
 import type { Clock } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
+import { describeError, networkWords } from "#base/network-error.ts";
+import { KubeApiError } from "#kube/client.ts";
 
 /** One look at something that is awaited. */
 export type Look<T> =
@@ -22,15 +24,32 @@ export interface WaitOptions {
   readonly explain?: () => Promise<string>;
 }
 
+/** True for what passes by itself: the API server is being started again, or is busy. */
+function isPassing(error: unknown): boolean {
+  if (error instanceof KubeApiError) return error.code >= 500 || error.code === 429;
+  return networkWords(error) !== undefined;
+}
+
+async function lookOnce<T>(look: () => Promise<Look<T>>, signal: AbortSignal): Promise<Look<T>> {
+  try {
+    return await look();
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isPassing(error)) throw error;
+    return { waitsFor: `the Kubernetes API does not answer (${describeError(error)})` };
+  }
+}
+
 /**
- * Looks again and again until `look` is done.
+ * Looks again and again until `look` is done. That the API server is away for a moment counts as not
+ * being done yet.
  * @throws UserError with what was waited for and why it did not come.
  */
 export async function waitFor<T>(look: () => Promise<Look<T>>, options: WaitOptions): Promise<T> {
   const { clock, signal, timeoutMs, pollMs } = options;
   const startMs = clock.now();
   for (;;) {
-    const seen = await look();
+    const seen = await lookOnce(look, signal);
     if ("done" in seen) return seen.done;
     options.onWait(seen.waitsFor);
     const isLate = clock.now() - startMs >= timeoutMs;

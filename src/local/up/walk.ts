@@ -22,6 +22,7 @@ import { podsOf, rolloutOf, troubleOf } from "./rollout.ts";
 import { HOST, type UpSettings } from "./settings.ts";
 import { type Look, waitFor } from "./wait-for.ts";
 
+const APPLY_TIMEOUT_MS = 30_000;
 /** A first start has ten processes to load on whatever the machine is. */
 const PODS_TIMEOUT_MS = 120_000;
 const ADAPTERS_TIMEOUT_MS = 90_000;
@@ -100,9 +101,9 @@ export class Walk {
   async #startControlPlane(waits: Waits): Promise<string> {
     const { manifests } = this.#deps;
     waits("applying the manifests");
-    await this.#apply(manifests.controlPlane);
+    await this.#apply(manifests.controlPlane, waits);
     // The engines take longest to start: they may as well begin now.
-    if (this.#settings.sample) await this.#apply(manifests.base);
+    if (this.#settings.sample) await this.#apply(manifests.base, waits);
     const deployments = manifests.controlPlane.filter(isDeployment);
     for (const deployment of deployments) await this.#awaitRollout(deployment, waits, 0);
     this.#balancer = await this.#lookAtBalancer();
@@ -120,12 +121,12 @@ export class Walk {
   async #awaitAdapters(waits: Waits): Promise<string> {
     const { clock, manifests } = this.#deps;
     const nowMs = clock.now();
-    const applied = await this.#apply(manifests.adapters);
+    const applied = await this.#apply(manifests.adapters, waits);
     const isFresh = applied.every(({ decision }) => decision !== "keep");
     for (const { object } of applied) {
       if (!this.#sinceMs.has(keyOf(object))) this.#sinceMs.set(keyOf(object), nowMs);
     }
-    await this.#wait(waits, ADAPTERS_TIMEOUT_MS, async () => this.#lookAtAdapters());
+    await this.#wait(waits, ADAPTERS_TIMEOUT_MS, () => this.#lookAtAdapters());
     const names = manifests.adapters.map(({ metadata }) => metadata.name).join(", ");
     const slowest = Math.max(
       ...this.#deps.manifests.adapters.map((object) => this.#secondsOf(object)),
@@ -136,23 +137,21 @@ export class Walk {
   }
 
   async #lookAtAdapters(): Promise<Look<true>> {
-    const { clock, manifests } = this.#deps;
+    const { clock, manifests, signal } = this.#deps;
+    const client = await this.#deps.client;
+    const pods = (await client.list(PODS, {}, signal)).items;
     const all: AdapterProgress[] = [];
     for (const { metadata } of manifests.adapters) {
-      const adapter = await (await this.#deps.client).get(
-        MODEL_ADAPTERS,
-        metadata,
-        this.#deps.signal,
-      );
-      const progress = adapterProgress(adapter, this.#startMs);
+      const adapter = await client.get(MODEL_ADAPTERS, metadata, signal);
+      const progress = adapterProgress(adapter, pods, this.#startMs);
       all.push(progress);
       if (progress.isRunning && !this.#running.has(keyOf(adapter))) {
         this.#running.set(keyOf(adapter), { atMs: clock.now(), progress });
       }
     }
     if (all.every(({ isRunning }) => isRunning)) return { done: true };
-    const held = all.find(({ failure }) => failure !== undefined);
-    const hopeless = held && `${held.name} cannot be loaded: ${held.failure}`;
+    const failed = all.find(({ failure }) => failure !== undefined);
+    const hopeless = failed && `${failed.name} cannot be loaded: ${failed.failure}`;
     return { waitsFor: describeAdapters(all), hopeless };
   }
 
@@ -188,8 +187,11 @@ export class Walk {
     });
   }
 
-  async #apply(objects: readonly KubeObject[]): Promise<Applied[]> {
-    const applied = await applyShipped(await this.#deps.client, objects, this.#deps);
+  async #apply(objects: readonly KubeObject[], waits: Waits): Promise<Applied[]> {
+    const client = await this.#deps.client;
+    const applied = await this.#wait(waits, APPLY_TIMEOUT_MS, async () => ({
+      done: await applyShipped(client, objects, this.#deps),
+    }));
     for (const { object, decision } of applied) {
       if (decision !== "update") continue;
       const what = `${object.kind?.toLowerCase()}/${object.metadata.name}`;
