@@ -11,8 +11,9 @@ export interface AdapterProgress {
   readonly phase: string;
   readonly pods: number;
   readonly isRunning: boolean;
-  /** Its engines' or its source's refusal, when it has failed. */
-  readonly failure: string | undefined;
+  readonly isFailed: boolean;
+  /** What its engines, its source or the controller say about why it is not running. */
+  readonly holdUp: string;
 }
 
 /** On how many of `pods` an adapter should be once all of them are ready. */
@@ -37,21 +38,24 @@ export function adapterProgress(
   sinceMs: number,
 ): AdapterProgress {
   const { metadata, status } = adapter;
-  const ready = status?.conditions?.find(({ type }) => type === "Ready");
-  const changedMs = fromTimestamp(ready?.lastTransitionTime) ?? 0;
+  const conditions = status?.conditions ?? [];
+  const ready = conditions.find(({ type }) => type === "Ready");
   // Conditions know only whole seconds.
-  const isOfNow = changedMs >= Math.floor(sinceMs / 1000) * 1000;
+  const isOfNow = ({ lastTransitionTime }: { lastTransitionTime: string }) =>
+    (fromTimestamp(lastTransitionTime) ?? 0) >= Math.floor(sinceMs / 1000) * 1000;
   const isObserved = (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0);
   const isEverywhere = (status?.readyReplicas ?? 0) >= podsWanted(adapter, pods);
-  const isCurrent = isOfNow && isObserved;
-  const failed = status?.phase === "Failed" && isCurrent;
+  const phase = isObserved && conditions.some(isOfNow) ? (status?.phase ?? "Pending") : "Pending";
+  const isReadyNow = ready?.status === "True" && isOfNow(ready);
   const held = status?.pods?.find(({ message }) => message !== undefined);
+  const holdUp = held?.message ?? ready?.message;
   return {
     name: metadata.name,
-    phase: status?.phase ?? "Pending",
+    phase,
     pods: status?.readyReplicas ?? 0,
-    isRunning: isCurrent && isEverywhere && status?.phase === "Running" && ready?.status === "True",
-    failure: failed ? (held?.message ?? ready?.message ?? "no reason given") : undefined,
+    isRunning: phase === "Running" && isReadyNow && isEverywhere,
+    isFailed: phase === "Failed",
+    holdUp: holdUp ?? "the controller has not said why",
   };
 }
 

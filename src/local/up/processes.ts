@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { request } from "undici";
+import { Agent, request } from "undici";
 import type { KubeObject } from "#api/kubernetes.ts";
-import { type Clock, fromTimestamp } from "#base/clock.ts";
-import { type KubeClient, NODES, PODS } from "#kube/client.ts";
+import { fromTimestamp } from "#base/clock.ts";
+import { type KubeClient, NODES } from "#kube/client.ts";
 import type { KubeConfig } from "#kube/config.ts";
 import type { SupervisedProcess } from "../supervise.ts";
 import { HOST, NODE_NAME, type UpSettings } from "./settings.ts";
@@ -71,7 +71,6 @@ export function kubeletProcess(
 
 /** True when the API server at `config` says that it can be used. */
 export async function isApiReady(config: KubeConfig, signal: AbortSignal): Promise<boolean> {
-  const { Agent } = await import("undici");
   const { ca } = config.tls;
   const agent = new Agent({ connect: ca === undefined ? {} : { ca } });
   try {
@@ -102,34 +101,3 @@ export function isNodeReadySince(node: Node, sinceMs: number): boolean {
 
 export const getNode = (client: KubeClient, signal: AbortSignal): Promise<Node> =>
   client.get(NODES, { name: NODE_NAME }, signal);
-
-/**
- * Says of the pods of an earlier run that they are not ready, as a cluster does when their node is
- * away: until the kubelet has looked at them, what their status says is about processes of the past.
- */
-export async function markPodsUnready(
-  client: KubeClient,
-  clock: Clock,
-  signal: AbortSignal,
-): Promise<void> {
-  const { items } = await client.list(PODS, {}, signal);
-  const now = new Date(clock.now()).toISOString().replace(/\.\d+/, "");
-  for (const { metadata, status } of items) {
-    const { namespace, name } = metadata;
-    const conditions = status?.conditions ?? [];
-    if (!conditions.some(({ type, status: held }) => type === "Ready" && held === "True")) continue;
-    const patch = {
-      status: {
-        conditions: conditions.map((condition) =>
-          condition.type === "Ready" || condition.type === "ContainersReady"
-            ? { ...condition, status: "False", reason: "NodeRestarted", lastTransitionTime: now }
-            : condition,
-        ),
-      },
-    };
-    await client.patch(PODS, { namespace, name }, "merge", patch, {
-      subresource: "status",
-      signal,
-    });
-  }
-}

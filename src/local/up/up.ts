@@ -12,6 +12,7 @@ import { isStateLocked } from "../pods/state-lock.ts";
 import { checkPorts, isRunNoted, takeStateDir } from "../preflight.ts";
 import { LOCAL_POD_POOL } from "../run-node.ts";
 import { supervise } from "../supervise.ts";
+import { forgetEarlierRun } from "./earlier-run.ts";
 import { readManifests } from "./manifests.ts";
 import {
   apiServerProcess,
@@ -20,7 +21,6 @@ import {
   isNodeReadySince,
   kubeconfigFile,
   kubeletProcess,
-  markPodsUnready,
 } from "./processes.ts";
 import { runStages, type Screen } from "./progress.ts";
 import { answerLines, table, tryLines, verdict } from "./report.ts";
@@ -168,7 +168,7 @@ async function runOnState(settings: UpSettings, deps: UpDeps, signal: AbortSigna
 /** The two processes that everything else runs on, kept running until `signal` is aborted. */
 function startMachine(settings: UpSettings, deps: UpDeps, signal: AbortSignal) {
   const { clock, log, env, node } = deps;
-  const { stateDir, apiPort } = settings;
+  const { stateDir } = settings;
   const startMs = clock.now();
   // One of an earlier run must not be taken for the one that is about to be written.
   rmSync(kubeconfigFile(stateDir), { force: true });
@@ -180,7 +180,7 @@ function startMachine(settings: UpSettings, deps: UpDeps, signal: AbortSignal) {
     for (;;) {
       const made = await connect(stateDir, clock, waiting);
       if (made !== undefined) {
-        await markPodsUnready(made, clock, waiting);
+        await forgetEarlierRun(made, clock, waiting);
         client.resolve(made);
         return;
       }
@@ -206,7 +206,6 @@ function startMachine(settings: UpSettings, deps: UpDeps, signal: AbortSignal) {
     client: client.promise,
     ready: ready.promise,
     running,
-    apiPort,
     close: async () => {
       client.reject(new Error("never started"));
       const made = await client.promise.catch(() => undefined);

@@ -55,6 +55,8 @@ export class Walk {
   /** When the adapter was applied, or could have been loaded if it was there already. */
   readonly #sinceMs = new Map<string, number>();
   readonly #running = new Map<string, { atMs: number; progress: AdapterProgress }>();
+  /** As last looked at. */
+  readonly #progress: AdapterProgress[] = [];
   #basePods = 0;
   #balancer: string | undefined;
 
@@ -126,7 +128,11 @@ export class Walk {
     for (const { object } of applied) {
       if (!this.#sinceMs.has(keyOf(object))) this.#sinceMs.set(keyOf(object), nowMs);
     }
-    await this.#wait(waits, ADAPTERS_TIMEOUT_MS, () => this.#lookAtAdapters());
+    const explain = async () => {
+      const waiting = this.#progress.find(({ isRunning }) => !isRunning);
+      return waiting === undefined ? "" : this.#explainAdapter(waiting);
+    };
+    await this.#wait(waits, ADAPTERS_TIMEOUT_MS, () => this.#lookAtAdapters(), explain);
     const names = manifests.adapters.map(({ metadata }) => metadata.name).join(", ");
     const slowest = Math.max(
       ...this.#deps.manifests.adapters.map((object) => this.#secondsOf(object)),
@@ -140,7 +146,8 @@ export class Walk {
     const { clock, manifests, signal } = this.#deps;
     const client = await this.#deps.client;
     const pods = (await client.list(PODS, {}, signal)).items;
-    const all: AdapterProgress[] = [];
+    const all = this.#progress;
+    all.length = 0;
     for (const { metadata } of manifests.adapters) {
       const adapter = await client.get(MODEL_ADAPTERS, metadata, signal);
       const progress = adapterProgress(adapter, pods, this.#startMs);
@@ -150,9 +157,16 @@ export class Walk {
       }
     }
     if (all.every(({ isRunning }) => isRunning)) return { done: true };
-    const failed = all.find(({ failure }) => failure !== undefined);
-    const hopeless = failed && `${failed.name} cannot be loaded: ${failed.failure}`;
-    return { waitsFor: describeAdapters(all), hopeless };
+    const failed = all.find(({ isFailed }) => isFailed);
+    return {
+      waitsFor: describeAdapters(all),
+      ...(failed !== undefined && { hopeless: this.#explainAdapter(failed) }),
+    };
+  }
+
+  #explainAdapter({ name, holdUp }: AdapterProgress): string {
+    const kubectl = `kubectl --kubeconfig ${this.#settings.shownStateDir}/kubeconfig`;
+    return `${name}: ${holdUp}; see ${kubectl} describe modeladapter ${name}`;
   }
 
   #secondsOf(object: KubeObject): number {
