@@ -11,13 +11,14 @@ import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
   ApiError,
   alreadyExists,
+  conflict,
   forbidden,
   invalidObject,
   methodNotSupported,
   modifiedSince,
   notFound,
 } from "./api-error.ts";
-import { admitted, defaulted } from "./decode.ts";
+import { admitted, DecodingError, defaulted } from "./decode.ts";
 import {
   completeCreation,
   completeUpdate,
@@ -29,7 +30,7 @@ import {
 import { isDeleting, metadataOf } from "./meta.ts";
 import type { DeleteRequest, ObjectName } from "./object-api.ts";
 import type { WriteOptions } from "./options.ts";
-import { applied, isApplyPatch, type Patch, patched } from "./patches.ts";
+import { applied, isApplyPatch, type Patch, patched, unreadableResult } from "./patches.ts";
 import { isFinallyGone, planRemoval, type Removal } from "./removal.ts";
 
 export interface RegistryOptions {
@@ -142,7 +143,10 @@ export class Registry {
       const created = await this.create(kind, name.namespace, object, options);
       return { object: created, isCreated: true };
     }
-    const change = () => object;
+    const change = (current: JsonObject) => {
+      requireSameUid(kind, current, object);
+      return object;
+    };
     const written = await this.rewrite(kind, name, subresource, change, options);
     return { object: written, isCreated: false };
   }
@@ -158,8 +162,15 @@ export class Registry {
     const now = toTimestamp(this.#options.clock.now());
     const decoding = { fieldValidation: options.fieldValidation, warn: options.warn };
     if (!isApplyPatch(patch)) {
-      const change = (current: JsonObject) =>
-        admitted(kind, patched(kind, current, patch), decoding);
+      const change = (current: JsonObject) => {
+        const result = patched(kind, current, patch);
+        try {
+          return admitted(kind, result, decoding);
+        } catch (error) {
+          if (!(error instanceof DecodingError)) throw error;
+          throw unreadableResult(patch, result, error.message);
+        }
+      };
       const object = await this.rewrite(kind, name, subresource, change, options);
       return { object, isCreated: false };
     }
@@ -303,7 +314,9 @@ export class Registry {
   }
 
   #completeCreation(context: DraftContext, draft: JsonObject): JsonObject {
-    return completeCreation(context, this.#allocated(context.kind, draft, undefined));
+    return completeCreation(context, draft, (object) =>
+      this.#allocated(context.kind, object, undefined),
+    );
   }
 
   #completeUpdate(
@@ -312,8 +325,9 @@ export class Registry {
     draft: JsonObject,
     subresource: string,
   ): JsonObject {
-    const after = completeUpdate(context, before, draft, subresource);
-    return subresource === "" ? this.#allocated(context.kind, after, before) : after;
+    return completeUpdate(context, before, draft, subresource, (object) =>
+      this.#allocated(context.kind, object, before),
+    );
   }
 
   /** Services get their addresses and ports from what others have left. */
@@ -342,7 +356,8 @@ export class Registry {
 
   #commitCreation(kind: Kind, object: JsonObject, dryRun: boolean): JsonObject {
     const name = objectName(object);
-    if (this.read(kind, name) !== undefined) throw alreadyExists(kind, name.name);
+    const existing = this.read(kind, name);
+    if (existing !== undefined) throw alreadyExists(kind, name.name, isDeleting(existing));
     // While webhooks were asked, the namespace may have gone.
     this.#requireNamespace(kind, name.namespace, name.name);
     if (dryRun) return object;
@@ -446,5 +461,19 @@ function requireName(draft: JsonObject, { name }: ObjectName): void {
     400,
     "BadRequest",
     `the name of the object (${own}) does not match the name on the URL (${name})`,
+  );
+}
+
+/** An object that was deleted and made anew is another one, whatever its name. */
+function requireSameUid(kind: Kind, current: JsonObject, given: JsonObject): void {
+  const uid = stringAt(metadataOf(given), "uid");
+  const held = stringAt(metadataOf(current), "uid");
+  if (uid === "" || uid === held) return;
+  const { namespace, name } = objectName(current);
+  const path = [resourceOf(kind).replace(/^\//, ""), namespace, name].filter((part) => part !== "");
+  throw conflict(
+    kind,
+    name,
+    `StorageError: invalid object, Code: 4, Key: /registry/${path.join("/")}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${held}`,
   );
 }

@@ -133,7 +133,18 @@ function ownerErrors(owners: Json | undefined, path: string): FieldError[] {
   if (first !== undefined && second !== undefined) {
     const name = (owner: JsonObject) => `${owner["kind"]}/${owner["name"]}`;
     const text = `Only one reference can have Controller set to true. Found "true" in references for ${name(first)} and ${name(second)}`;
-    errors.push(invalid(path, list, text));
+    errors.push(invalid(path, list.map(inOrder), text));
   }
   return errors;
 }
+
+const OWNER_FIELDS = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+
+/** As messages show an owner reference. */
+const inOrder = (owner: JsonObject): JsonObject =>
+  Object.fromEntries(
+    OWNER_FIELDS.flatMap((name) => {
+      const value = owner[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );

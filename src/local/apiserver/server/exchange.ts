@@ -8,6 +8,9 @@ import type { User } from "../registry/object-api.ts";
 /** What etcd behind a real API server takes at most, with some room. */
 const BODY_MAX_BYTES = 3 * 1024 * 1024;
 
+/** As Kubernetes writes YAML: sorted, lists not indented, texts quoted that look like times. */
+const YAML = { version: "1.1", sortMapEntries: true, indentSeq: false, lineWidth: 0 } as const;
+
 /** One request and its answer. */
 export interface Exchange {
   readonly request: IncomingMessage;
@@ -40,7 +43,7 @@ export function sendObject(
   body: JsonObject,
   isYaml = false,
 ): void {
-  const text = isYaml ? stringifyYaml(body) : `${JSON.stringify(body)}\n`;
+  const text = isYaml ? stringifyYaml(body, YAML) : `${JSON.stringify(body)}\n`;
   if (warnings.length > 0) response.setHeader("warning", [...new Set(warnings)].map(warningText));
   response.writeHead(code, {
     "content-type": isYaml ? "application/yaml" : "application/json",
