@@ -94,20 +94,17 @@ function containerTrouble({ ready, state, lastState }: ContainerStatus): string 
   return state?.terminated !== undefined && code !== "" ? code : undefined;
 }
 
+/** What the latest warning about a pod says; its first container that is not ready may know more. */
 function eventTrouble(pods: readonly Pod[], events: readonly KubeEvent[]): Trouble | undefined {
+  const timeOf = ({ lastTimestamp }: KubeEvent) => fromTimestamp(lastTimestamp ?? undefined) ?? 0;
   for (const pod of pods) {
-    const latest = events
-      .filter(
-        ({ type, involvedObject }) => type === "Warning" && involvedObject.uid === pod.metadata.uid,
-      )
-      .sort(
-        (a, b) =>
-          (fromTimestamp(b.lastTimestamp ?? undefined) ?? 0) -
-          (fromTimestamp(a.lastTimestamp ?? undefined) ?? 0),
-      )[0];
-    if (latest?.message !== undefined) {
-      return { pod, container: undefined, text: latest.message, isFinal: false };
-    }
+    const [latest] = events
+      .filter(({ type }) => type === "Warning")
+      .filter(({ involvedObject }) => involvedObject.uid === pod.metadata.uid)
+      .sort((a, b) => timeOf(b) - timeOf(a));
+    if (latest?.message === undefined) continue;
+    const container = pod.status?.containerStatuses?.find(({ ready }) => !ready)?.name;
+    return { pod, container, text: latest.message, isFinal: false };
   }
   return undefined;
 }
