@@ -81,7 +81,7 @@ export class MemoryObjects implements ObjectApi {
   create(kind: Kind, object: JsonObject): JsonObject {
     const metadata = objectAt(object, "metadata");
     const name = nameOf(object);
-    if (this.get(kind, name) !== undefined) throw alreadyExists(kind, name.name);
+    if (this.get(kind, name) !== undefined) throw alreadyExists(kind, name.name, false);
     if (kind.namespaced) this.#checkNamespace(kind, name);
     const made: JsonObject = {
       apiVersion: [kind.group, kind.version].filter(Boolean).join("/"),

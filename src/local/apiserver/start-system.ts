@@ -74,6 +74,43 @@ function makeNamespaces(api: ObjectApi): void {
   }
 }
 
+/** The first address of the Services' range, as in every cluster. */
+const API_CLUSTER_IP = "127.96.0.1";
+const API_PORT = 443;
+
+/** Makes the Service `kubernetes`, by which programs find the API, lead to where it is now. */
+export function publishApi(registry: Registry, address: string, port: number): void {
+  const api = localApi(registry, "loradock-apiserver");
+  const services = api.kindNamed("v1", "Service");
+  const slices = api.kindNamed("discovery.k8s.io/v1", "EndpointSlice");
+  if (services === undefined || slices === undefined) return;
+  const name = { namespace: "default", name: "kubernetes" };
+  const ports = [{ name: "https", protocol: "TCP", port: API_PORT, targetPort: port }];
+  if (api.get(services, name) === undefined) {
+    const labels = { component: "apiserver", provider: "kubernetes" };
+    const spec = { type: "ClusterIP", clusterIP: API_CLUSTER_IP, ports };
+    api.create(services, {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { ...name, labels },
+      spec,
+    });
+  } else api.patch(services, name, { spec: { ports } });
+  const slice = {
+    endpoints: [{ addresses: [address], conditions: { ready: true } }],
+    ports: [{ name: "https", port, protocol: "TCP" }],
+  };
+  if (api.get(slices, name) === undefined) {
+    api.create(slices, {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: { ...name, labels: { "kubernetes.io/service-name": name.name } },
+      addressType: "IPv4",
+      ...slice,
+    });
+  } else api.patch(slices, name, slice);
+}
+
 async function purgeEvents(api: ObjectApi, clock: Clock, signal: AbortSignal): Promise<void> {
   for (;;) {
     const events = api.kindNamed("v1", "Event");

@@ -8,7 +8,7 @@ import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { resetFieldsOf, updateManagedFields } from "../merge/managed-fields.ts";
 import type { FieldError } from "../schema/field-error.ts";
-import { nameRuleOf, validateObjectMeta } from "../schema/object-meta.ts";
+import { finalizerRuleOf, nameRuleOf, validateObjectMeta } from "../schema/object-meta.ts";
 import { validate } from "../schema/structural.ts";
 import { ApiError, badRequest, invalidObject, modifiedSince } from "./api-error.ts";
 import {
@@ -218,7 +218,12 @@ function objectErrors(
   before: JsonObject | undefined,
   subresource: string,
 ): FieldError[] {
-  const metadata = validateObjectMeta(metadataOf(object), nameRuleOf(kind));
+  const metadata = validateObjectMeta(
+    metadataOf(object),
+    nameRuleOf(kind),
+    "metadata",
+    finalizerRuleOf(kind),
+  );
   if (kind.custom) return [...metadata, ...validate(kind.schema, object, before)];
   const own = validateBuiltin(kind, object, before, subresource);
   if (kind.kind !== "CustomResourceDefinition" || subresource !== "") return [...metadata, ...own];
