@@ -1,6 +1,4 @@
-import { randomBytes } from "node:crypto";
 import { platform } from "node:os";
-import { join } from "node:path";
 import type { KubeObject } from "#api/kubernetes.ts";
 import type { Clock } from "#base/clock.ts";
 import {
@@ -20,9 +18,9 @@ import { startEventRecorder } from "#kube/events.ts";
 import { startInformer } from "#kube/informer.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import type { Log } from "#telemetry/log.ts";
+import { readOrMakeToken } from "./kubelet-token.ts";
 import { POD_POOL, SMALL_POD_POOL } from "./pods/addresses.ts";
 import type { EngineChoice } from "./pods/engine-choice.ts";
-import { readFileIfThere, writeFileAtomically } from "./pods/files.ts";
 import { startKubelet } from "./pods/kubelet.ts";
 import { addressAdvice } from "./pods/pod-addresses.ts";
 import { runWorkloads } from "./workloads/workloads.ts";
@@ -116,17 +114,6 @@ export async function runNode(options: NodeOptions, signal: AbortSignal): Promis
     await Promise.all([podEvents.done, workloadEvents.done]);
     await client.close();
   }
-}
-
-/** Where the bearer token of the kubelet's port lies unless a flag says otherwise. */
-export const kubeletTokenFile = (stateDir: string) => join(stateDir, "kubelet-token");
-
-function readOrMakeToken(path: string): string {
-  const held = readFileIfThere(path)?.trim();
-  if (held !== undefined && held !== "") return held;
-  const token = randomBytes(32).toString("hex");
-  writeFileAtomically(path, `${token}\n`);
-  return token;
 }
 
 interface TokenRequest extends KubeObject {

@@ -1,6 +1,13 @@
-import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Clock } from "#base/clock.ts";
 import { codeOf, messageOf, UserError } from "#base/errors.ts";
@@ -19,6 +26,8 @@ export interface ListenOptions extends ListenAddress {
   readonly cure: string;
   /** Answers requests: Node's own form where each byte counts, the web standard's elsewhere. */
   readonly handler: RequestListener | { fetch: (request: Request) => Response | Promise<Response> };
+  /** Takes over the connection of a request that leaves HTTP; without it such requests are refused. */
+  readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   readonly tls?: TlsFiles;
   readonly log: Log;
   readonly clock: Clock;
@@ -54,6 +63,7 @@ const BACKLOG = 1024;
 export async function listen(options: ListenOptions, signal: AbortSignal): Promise<Listening> {
   const server = createHttpServer(options);
   server.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX;
+  if (options.onUpgrade !== undefined) server.on("upgrade", options.onUpgrade);
   const drain = trackForDrain(server);
   await bind(server, options);
   const { port } = server.address() as AddressInfo;

@@ -47,6 +47,7 @@ export function kindsOfCrd(crd: JsonObject): Kind[] {
       ...subresourcesOf(version),
       schema: objectAt(objectAt(version, "schema"), "openAPIV3Schema"),
       custom: true,
+      ...selectableFieldsOf(version),
       columns: columnsOf(version),
     }));
 }
@@ -64,6 +65,11 @@ function subresourcesOf(version: JsonObject): Pick<Kind, "subresources" | "scale
       ...(typeof labelSelectorPath === "string" ? { labelSelectorPath } : {}),
     },
   };
+}
+
+function selectableFieldsOf(version: JsonObject): Pick<Kind, "selectableFields"> {
+  const paths = objectsAt(version, "selectableFields").map((field) => stringAt(field, "jsonPath"));
+  return paths.length === 0 ? {} : { selectableFields: paths };
 }
 
 function columnsOf(version: JsonObject): readonly PrinterColumn[] {

@@ -42,6 +42,8 @@ export interface Kind {
   schema: JsonObject;
   /** True for kinds from a CRD: pruned and defaulted by their schema, no strategic merge patch. */
   custom: boolean;
+  /** Only for kinds from a CRD: paths that field selectors may use, e.g. `.spec.color`. */
+  selectableFields?: readonly string[];
   /** Only for kinds from a CRD; built-in kinds have printers of their own. */
   columns: readonly PrinterColumn[];
 }

@@ -1,0 +1,185 @@
+import type { JsonObject } from "#base/json.ts";
+import { fieldLabelsOf, fieldValue } from "../builtins/field-labels.ts";
+import { objectAt } from "../json-access.ts";
+import type { Kind } from "../kinds/kind.ts";
+import { labelValue, qualifiedName } from "../schema/name-rules.ts";
+import { badRequest } from "./api-error.ts";
+
+/** Tells whether an object belongs to a list or watch. */
+export type Selector = (object: JsonObject) => boolean;
+
+/** What a list or watch asks for; texts as they come in the query. */
+export interface Selection {
+  readonly labelSelector: string;
+  readonly fieldSelector: string;
+}
+
+/**
+ * The selector of a list or watch.
+ * @throws ApiError (400) for a selector that cannot be read, or a field that the kind cannot be selected by.
+ */
+export function selectorOf(kind: Kind, { labelSelector, fieldSelector }: Selection): Selector {
+  const labels = parseLabelSelector(labelSelector);
+  const fields = parseFieldSelector(fieldSelector);
+  const known = fieldLabelsOf(kind);
+  for (const { field } of fields) {
+    if (known.includes(field)) continue;
+    const resource = `${kind.group}/${kind.version}, Resource=${kind.plural}`;
+    throw badRequest(
+      `Unable to find ${JSON.stringify(resource)} that match label selector ${JSON.stringify(labelSelector)}, field selector ${JSON.stringify(fieldSelector)}: field label not supported: ${field}`,
+    );
+  }
+  if (labels.length === 0 && fields.length === 0) return () => true;
+  return (object) => {
+    const own = objectAt(objectAt(object, "metadata"), "labels");
+    return (
+      labels.every((requirement) => meets(requirement, own[requirement.key])) &&
+      fields.every(({ field, value, not }) => (fieldValue(kind, object, field) === value) !== not)
+    );
+  };
+}
+
+type Operator = "in" | "notin" | "exists" | "!" | "gt" | "lt";
+interface Requirement {
+  readonly key: string;
+  readonly operator: Operator;
+  readonly values: readonly string[];
+}
+
+function meets({ operator, values }: Requirement, value: unknown): boolean {
+  const text = typeof value === "string" ? value : undefined;
+  switch (operator) {
+    case "in":
+      return text !== undefined && values.includes(text);
+    case "notin":
+      return text === undefined || !values.includes(text);
+    case "exists":
+      return text !== undefined;
+    case "!":
+      return text === undefined;
+    case "gt":
+      return /^-?\d+$/.test(text ?? "") && Number(text) > Number(values[0]);
+    case "lt":
+      return /^-?\d+$/.test(text ?? "") && Number(text) < Number(values[0]);
+  }
+}
+
+const TOKEN = /\s*(==|!=|=|!|<|>|\(|\)|,|[^\s=!<>(),]+)/y;
+
+/** Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k`, the syntax of `kubectl -l`. */
+function parseLabelSelector(text: string): Requirement[] {
+  const tokens: string[] = [];
+  const source = text.trimEnd();
+  TOKEN.lastIndex = 0;
+  while (TOKEN.lastIndex < source.length) {
+    const token = TOKEN.exec(source)?.[1];
+    if (token === undefined) throw unreadable(text, "found an unexpected character");
+    tokens.push(token);
+  }
+  const requirements: Requirement[] = [];
+  let at = 0;
+  const next = () => tokens[at++];
+  while (at < tokens.length) {
+    requirements.push(requirement(text, next, () => tokens[at]));
+    const separator = next();
+    if (separator === undefined) break;
+    if (separator !== ",")
+      throw unreadable(text, `found '${separator}', expected: ',' or 'end of string'`);
+    if (at === tokens.length) throw unreadable(text, "found '', expected: identifier after ','");
+  }
+  return requirements;
+}
+
+function requirement(
+  text: string,
+  next: () => string | undefined,
+  peek: () => string | undefined,
+): Requirement {
+  const first = next() ?? "";
+  if (first === "!") {
+    return { key: checkedKey(next() ?? ""), operator: "!", values: [] };
+  }
+  const key = checkedKey(first);
+  const following = peek();
+  if (following === undefined || following === ",") return { key, operator: "exists", values: [] };
+  const operator = next() ?? "";
+  switch (operator) {
+    case "=":
+    case "==":
+    case "!=": {
+      const isValue = peek() !== undefined && peek() !== ",";
+      const value = checkedValue(key, isValue ? (next() ?? "") : "");
+      return { key, operator: operator === "!=" ? "notin" : "in", values: [value] };
+    }
+    case ">":
+    case "<": {
+      const value = next() ?? "";
+      if (!/^-?\d+$/.test(value)) {
+        throw badRequest(
+          `unable to parse requirement: values[0][${key}]: Invalid value: ${JSON.stringify(value)}: for 'Gt', 'Lt' operators, the value must be an integer`,
+        );
+      }
+      return { key, operator: operator === ">" ? "gt" : "lt", values: [value] };
+    }
+    case "in":
+    case "notin":
+      return { key, operator, values: valueList(text, key, next) };
+    default:
+      throw unreadable(text, `found '${operator}', expected: in, notin, =, ==, !=, gt, lt`);
+  }
+}
+
+function valueList(text: string, key: string, next: () => string | undefined): string[] {
+  if (next() !== "(") throw unreadable(text, "found no list of values, expected: '('");
+  const values: string[] = [];
+  let value = "";
+  for (let token = next(); token !== ")"; token = next()) {
+    if (token === undefined) throw unreadable(text, "found '', expected: ',' or ')'");
+    if (token === ",") {
+      values.push(checkedValue(key, value));
+      value = "";
+    } else value = token;
+  }
+  values.push(checkedValue(key, value));
+  return values;
+}
+
+const unreadable = (text: string, why: string) =>
+  badRequest(`unable to parse requirement: ${why} (in the selector ${JSON.stringify(text)})`);
+
+function checkedKey(key: string): string {
+  const [wrong] = qualifiedName(key);
+  if (wrong === undefined) return key;
+  throw badRequest(
+    `unable to parse requirement: <nil>: Invalid value: ${JSON.stringify(key)}: ${wrong}`,
+  );
+}
+
+function checkedValue(key: string, value: string): string {
+  const [wrong] = labelValue(value);
+  if (wrong === undefined) return value;
+  throw badRequest(
+    `unable to parse requirement: values[0][${key}]: Invalid value: ${JSON.stringify(value)}: ${wrong}`,
+  );
+}
+
+interface FieldRequirement {
+  readonly field: string;
+  readonly value: string;
+  readonly not: boolean;
+}
+
+/** Reads `metadata.name=x,status.phase!=Running`; a backslash makes `,`, `=` and itself literal. */
+function parseFieldSelector(text: string): FieldRequirement[] {
+  const terms = text.match(/(?:\\.|[^,\\])+/g) ?? [];
+  return terms.map((term) => {
+    const match = /^((?:\\.|[^=!\\])+)(==|!=|=)((?:\\.|[^\\])*)$/.exec(term.trim());
+    if (match === null) {
+      throw badRequest(
+        `invalid selector: ${JSON.stringify(text)}; can't understand ${JSON.stringify(term)}`,
+      );
+    }
+    const [, field = "", operator, value = ""] = match;
+    return { field, value: value.replace(/\\(.)/g, "$1"), not: operator === "!=" };
+  });
+}

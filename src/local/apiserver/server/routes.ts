@@ -1,0 +1,175 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Clock } from "#base/clock.ts";
+import { messageOf } from "#base/errors.ts";
+import type { Log } from "#telemetry/log.ts";
+import { ApiError, methodNotSupported } from "../registry/api-error.ts";
+import type { Registry } from "../registry/registry.ts";
+import { answerDiscovery } from "./discovery-routes.ts";
+import { type Exchange, sendObject } from "./exchange.ts";
+import {
+  execWithoutWebSocket,
+  proxyExec,
+  refuseUpgrade,
+  subresourceNotServed,
+} from "./kubelet-proxy.ts";
+import { answerObjects } from "./object-routes.ts";
+import { type RequestInfo, requestInfo } from "./request-info.ts";
+import { answerBinding, kubeletTarget, subresourceHandler } from "./subresources.ts";
+import type { Tokens } from "./tokens.ts";
+
+/** What every request may need. */
+export interface ApiContext {
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random: () => number;
+  readonly tokens: Tokens;
+  /** Who tokens are for unless a request says otherwise. */
+  readonly tokenAudience: string;
+  readonly kubeletToken: () => string;
+  /** `host:port` where the server is reached. */
+  readonly address: () => string;
+  readonly build: string;
+  /** Aborted when the server stops: watches end. */
+  readonly leave: AbortSignal;
+}
+
+const HEALTH = ["/healthz", "/readyz", "/livez"];
+/** Open to everybody, as on a real API server. */
+const PUBLIC = [...HEALTH, "/version"];
+
+/** Answers one request, whatever happens. */
+export async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: ApiContext,
+): Promise<void> {
+  const url = urlOf(request);
+  try {
+    if (HEALTH.some((path) => url.pathname === path || url.pathname.startsWith(`${path}/`))) {
+      response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("ok");
+      return;
+    }
+    await route(exchangeOf(request, response, url, context), context);
+  } catch (error) {
+    refuse(request, response, error, context.log);
+  }
+}
+
+const urlOf = (request: IncomingMessage) => new URL(request.url ?? "/", "https://api");
+
+function exchangeOf(
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+  context: ApiContext,
+): Exchange {
+  const user = context.tokens.authenticate(request.headers.authorization);
+  if (user === undefined && !PUBLIC.includes(url.pathname)) {
+    throw new ApiError(401, "Unauthorized", "Unauthorized");
+  }
+  const anonymous = { name: "system:anonymous", groups: ["system:unauthenticated"] };
+  const method = request.method ?? "GET";
+  return { request, response, method, url, user: user ?? anonymous, warnings: [] };
+}
+
+async function route(exchange: Exchange, context: ApiContext): Promise<void> {
+  const { url } = exchange;
+  const { registry } = context;
+  const about = { build: context.build, address: context.address() };
+  if (answerDiscovery(exchange, registry.catalog.kinds(), about)) return;
+  const info = requestInfo(url.pathname);
+  if (info === undefined || info.resource === "") throw new PageNotFound();
+  const pods = registry.catalog.find("", "v1", "pods");
+  if (info.group === "" && info.resource === "bindings" && pods !== undefined) {
+    await answerBinding(exchange, pods, "", info, context);
+    return;
+  }
+  const kind = registry.catalog.find(info.group, info.version, info.resource);
+  if (kind === undefined || !fitsScope(info, kind.namespaced)) throw new PageNotFound();
+  const { subresource } = info;
+  if (subresource === "" || (subresource === "status" && kind.subresources.includes("status"))) {
+    await answerObjects(exchange, kind, info, context);
+    return;
+  }
+  const handler = subresourceHandler(kind, subresource);
+  if (handler === undefined) throw new PageNotFound();
+  await handler(exchange, info, context);
+}
+
+/** Objects of namespaced kinds have no address outside of a namespace, and others none inside. */
+function fitsScope(info: RequestInfo, isNamespaced: boolean): boolean {
+  if (!isNamespaced) return info.namespace === undefined;
+  return info.namespace !== undefined || info.name === "";
+}
+
+/** Nothing is served at this path. */
+class PageNotFound extends Error {}
+
+function refuse(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: unknown,
+  log: Log,
+): void {
+  if (response.headersSent) {
+    log.debug("A request failed after its answer began", { error: messageOf(error) });
+    response.destroy();
+    return;
+  }
+  if (error instanceof PageNotFound) {
+    response.writeHead(404, { "content-type": "text/plain; charset=utf-8" });
+    response.end("404 page not found\n");
+    return;
+  }
+  const refusal = asApiError(error);
+  if (refusal.code >= 500 && !(error instanceof ApiError)) {
+    log.error("A request failed", {
+      request: `${request.method} ${urlOf(request).pathname}`,
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+  }
+  const exchange = { request, response, warnings: [] } as unknown as Exchange;
+  sendObject(exchange, refusal.code, refusal.status());
+}
+
+function asApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  const message = messageOf(error);
+  return new ApiError(500, "InternalError", `Internal error occurred: ${message}`, {
+    causes: [{ message }],
+  });
+}
+
+/** Answers a request to leave HTTP for a WebSocket: `kubectl exec`. */
+export async function answerUpgrade(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  context: ApiContext,
+): Promise<void> {
+  try {
+    const url = urlOf(request);
+    if (context.tokens.authenticate(request.headers.authorization) === undefined) {
+      throw new ApiError(401, "Unauthorized", "Unauthorized");
+    }
+    const info = requestInfo(url.pathname);
+    const pods = context.registry.catalog.find("", "v1", "pods");
+    if (pods === undefined || info?.group !== "" || info.resource !== "pods") {
+      throw methodNotSupported();
+    }
+    const { subresource } = info;
+    if (subresource === "attach" || subresource === "portforward") {
+      throw subresourceNotServed(subresource);
+    }
+    if (subresource !== "exec") throw methodNotSupported();
+    const target = kubeletTarget(context, pods, info);
+    if (request.headers.upgrade?.toLowerCase() !== "websocket") {
+      throw execWithoutWebSocket(target, url.searchParams);
+    }
+    await proxyExec(target, url.searchParams, { request, socket, head });
+  } catch (error) {
+    refuseUpgrade(socket, asApiError(error));
+  }
+}
