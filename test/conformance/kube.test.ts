@@ -1,6 +1,6 @@
 /**
  * The conformance suite against the real kube-apiserver: what it expects is what Kubernetes does.
- * LORADOCK_TEST_KUBECONFIG names a server that is there already.
+ * LORADOCK_TEST_KUBECONFIG and LORADOCK_TEST_ETCD name a server that is there already.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after } from "node:test";
 import { buildKube, kubeCache } from "../../scripts/kube-build.ts";
 import { type KubeStack, startKube, stopChildren } from "../../scripts/kube-stack.ts";
+import { compact } from "./compact.ts";
 import { freePort } from "./ports.ts";
 import { prepare } from "./prepare.ts";
 import { conformanceTests } from "./suite.ts";
@@ -30,7 +31,10 @@ if (existing === undefined) {
   });
 }
 
-const target = await connect(existing ?? stack?.kubeconfig ?? "", false);
+const etcd = stack?.etcdUrl ?? process.env["LORADOCK_TEST_ETCD"];
+const target = await connect(existing ?? stack?.kubeconfig ?? "", false, async () => {
+  if (etcd !== undefined) await compact(etcd);
+});
 await prepare(target);
 conformanceTests(target);
 

@@ -60,11 +60,17 @@ export interface Target {
   /** A word that no other test uses. */
   unique(prefix: string): string;
   kubectl(args: readonly string[], options?: KubectlOptions): Promise<Printed>;
+  /** Makes old states of things unavailable, as time does. */
+  expire(): Promise<void>;
   close(): Promise<void>;
 }
 
 /** Reads the kubeconfig, which has to hold the credentials of an administrator. */
-export async function connect(kubeconfig: string, isEmbedded: boolean): Promise<Target> {
+export async function connect(
+  kubeconfig: string,
+  isEmbedded: boolean,
+  expire: () => Promise<void> = () => Promise.resolve(),
+): Promise<Target> {
   const config = await loadKubeConfig({
     kubeconfigPath: kubeconfig,
     env: {},
@@ -122,6 +128,7 @@ export async function connect(kubeconfig: string, isEmbedded: boolean): Promise<
       return name;
     },
     kubectl: (args, options = {}) => kubectl(kubeconfig, args, options),
+    expire,
     close: () => agent.destroy(),
   };
   return target;

@@ -39,10 +39,20 @@ export function startSystem(
   const establish = (crd: JsonObject) => {
     if (crdKind === undefined) return;
     const status = establishedStatus(crd, new Date(clock.now()).toISOString());
-    api.patch(crdKind, { namespace: "", name: stringAt(metadataOf(crd), "name") }, { status }, "status");
+    api.patch(
+      crdKind,
+      { namespace: "", name: stringAt(metadataOf(crd), "name") },
+      { status },
+      "status",
+    );
   };
   api.onChange(({ kind, before, after }) => {
-    if (kind === crdKind && after !== undefined && JSON.stringify(before?.["spec"]) !== JSON.stringify(after["spec"])) establish(after);
+    if (
+      kind === crdKind &&
+      after !== undefined &&
+      JSON.stringify(before?.["spec"]) !== JSON.stringify(after["spec"])
+    )
+      establish(after);
   });
   const purge = purgeEvents(api, clock, signal).catch((error: unknown) => {
     if (!signal.aborted)
