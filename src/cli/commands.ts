@@ -3,6 +3,11 @@ import type { CommandEntry } from "./cli.ts";
 /** All commands; each is imported only when it is run. */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: "up",
+    summary: "run everything on this machine",
+    load: async () => (await import("./commands/up.ts")).upCommand,
+  },
+  {
     name: "controller",
     summary: "run the ModelAdapter controller",
     load: async () => (await import("./commands/controller.ts")).controllerCommand,

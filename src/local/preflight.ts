@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -24,6 +25,11 @@ export interface NeededPort {
   readonly flag: string;
 }
 
+const lockFile = (stateDir: string) => join(stateDir, "up.pid");
+
+/** True when a run has noted itself in the state folder and has not taken the note back. */
+export const isRunNoted = (stateDir: string) => existsSync(lockFile(stateDir));
+
 /**
  * Makes the state folder and takes its lock, so that two runs never share one.
  * @returns what gives the lock back.
@@ -44,7 +50,7 @@ export function takeStateDir(stateDir: string): () => void {
       `the disk of ${stateDir} has only ${Math.floor(freeBytes / 1024 / 1024)} MiB free, at least ${FREE_BYTES_MIN / 1024 / 1024} MiB are needed; free some or choose another folder with --state-dir`,
     );
   }
-  return lock(join(stateDir, "up.pid"), stateDir);
+  return lock(lockFile(stateDir), stateDir);
 }
 
 function lock(path: string, stateDir: string): () => void {

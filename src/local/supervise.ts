@@ -204,8 +204,8 @@ class Supervised {
   }
 }
 
-/** The last line that a process wrote since its log had `sizeBefore` bytes. */
-function lastWords(logFile: string, sizeBefore: number): string {
+/** The last line that a process wrote since its log had `sizeBefore` bytes; empty when there is none. */
+export function lastWords(logFile: string, sizeBefore: number): string {
   const size = statSync(logFile, { throwIfNoEntry: false })?.size ?? 0;
   const start = Math.max(size < sizeBefore ? 0 : sizeBefore, size - LAST_WORDS_BYTES);
   if (size <= start) return "";

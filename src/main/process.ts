@@ -5,6 +5,12 @@ import { messageOf, UserError } from "#base/errors.ts";
 const STOP_MAX_MS = 60_000;
 
 /**
+ * One Ctrl-C can arrive twice: from the terminal, and from npm, which hands it on. A person who means
+ * it again takes longer.
+ */
+const SAME_SIGNAL_MS = 500;
+
+/**
  * Runs `work` until it ends or SIGINT/SIGTERM aborts it, then exits. A UserError is one sentence on
  * stderr; anything else is our fault and comes with its stack. A second signal ends the process at once.
  */
@@ -13,11 +19,14 @@ export async function runProcess(
   work: (signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
   const stop = new AbortController();
-  let signals = 0;
+  let firstMs: number | undefined;
   const onSignal = (received: NodeJS.Signals) => {
-    signals++;
     const status = 128 + (received === "SIGINT" ? 2 : 15);
-    if (signals > 1) process.exit(status);
+    if (firstMs !== undefined) {
+      if (performance.now() - firstMs > SAME_SIGNAL_MS) process.exit(status);
+      return;
+    }
+    firstMs = performance.now();
     stop.abort(new DOMException(`stopped by ${received}`, "AbortError"));
     setTimeout(() => process.exit(status), STOP_MAX_MS).unref();
   };

@@ -17,6 +17,7 @@ import { representationTests } from "./representations.ts";
 import { subresourceTests } from "./subresources.ts";
 import type { Target } from "./target.ts";
 import { watchTests } from "./watch.ts";
+import { webhookTests } from "./webhooks.ts";
 
 type Theme = (target: Target) => void;
 
@@ -37,6 +38,7 @@ const THEMES: Readonly<Record<string, Theme>> = {
   OpenAPI: openApiTests,
   definitions: definitionTests,
   namespaces: namespaceTests,
+  webhooks: webhookTests,
   "garbage collection": garbageTests,
 };
 

@@ -9,7 +9,7 @@ import { Registry } from "./registry/registry.ts";
 import { loadOrMakePki } from "./server/pki.ts";
 import { type ApiContext, answer, answerUpgrade } from "./server/routes.ts";
 import { openTokens, TOKEN_ISSUER, writeKubeconfig } from "./server/tokens.ts";
-import { startSystem } from "./start-system.ts";
+import { publishApi, startSystem } from "./start-system.ts";
 import { Store } from "./storage/store.ts";
 
 export interface ApiServerOptions {
@@ -84,6 +84,7 @@ export async function startApiServer(
       signal,
     );
     port = listening.port;
+    publishApi(registry, host === "" ? "127.0.0.1" : host, port);
     const url = `https://${formatAddress({ host, port })}`;
     const kubeconfig = join(stateDir, "kubeconfig");
     writeKubeconfig(kubeconfig, { server: url, ca: pki.ca, token: tokens.adminToken });

@@ -2,8 +2,10 @@ import type { Clock } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
 import type { JsonObject } from "#base/json.ts";
 import type { Log } from "#telemetry/log.ts";
-import { stringAt } from "./json-access.ts";
-import { establishedStatus } from "./kinds/crd-kinds.ts";
+import { runCustomResourceController } from "./controllers/custom-resources.ts";
+import { runGarbageCollector } from "./controllers/garbage-collector.ts";
+import { runNamespaceController } from "./controllers/namespaces.ts";
+import { objectAt, stringAt, stringsAt } from "./json-access.ts";
 import { ApiError } from "./registry/api-error.ts";
 import { localApi } from "./registry/local-api.ts";
 import { metadataOf } from "./registry/meta.ts";
@@ -35,30 +37,32 @@ export function startSystem(
   const { registry, clock, log } = options;
   const api = localApi(registry, "loradock-apiserver");
   makeNamespaces(api);
-  const crdKind = api.kindNamed("apiextensions.k8s.io/v1", "CustomResourceDefinition");
-  const establish = (crd: JsonObject) => {
-    if (crdKind === undefined) return;
-    const status = establishedStatus(crd, new Date(clock.now()).toISOString());
-    api.patch(
-      crdKind,
-      { namespace: "", name: stringAt(metadataOf(crd), "name") },
-      { status },
-      "status",
+  const namespaces = api.kindNamed("v1", "Namespace");
+  const finalizeNamespace = (name: string) => {
+    if (namespaces === undefined) return;
+    const held = stringsAt(
+      objectAt(registry.get(namespaces, { namespace: "", name }), "spec"),
+      "finalizers",
+    );
+    registry.finalizeNamespace(
+      namespaces,
+      name,
+      held.filter((finalizer) => finalizer !== "kubernetes"),
     );
   };
-  api.onChange(({ kind, before, after }) => {
-    if (
-      kind === crdKind &&
-      after !== undefined &&
-      JSON.stringify(before?.["spec"]) !== JSON.stringify(after["spec"])
-    )
-      establish(after);
-  });
-  const purge = purgeEvents(api, clock, signal).catch((error: unknown) => {
-    if (!signal.aborted)
-      log.error("Old events are not dropped any more", { error: messageOf(error) });
-  });
-  return { stopped: Promise.all([purge]).then(() => {}) };
+  const deps = { api, clock, log };
+  const tasks: { readonly [what: string]: Promise<void> } = {
+    "custom resources": runCustomResourceController(deps, signal),
+    "garbage collection": runGarbageCollector(deps, signal),
+    namespaces: runNamespaceController({ ...deps, ca: options.ca, finalizeNamespace }, signal),
+    "old events": purgeEvents(api, clock, signal),
+  };
+  const ends = Object.entries(tasks).map(([what, task]) =>
+    task.catch((error: unknown) => {
+      if (!signal.aborted) log.error("Stopped working", { what, error: messageOf(error) });
+    }),
+  );
+  return { stopped: Promise.all(ends).then(() => {}) };
 }
 
 function makeNamespaces(api: ObjectApi): void {
@@ -68,6 +72,43 @@ function makeNamespaces(api: ObjectApi): void {
     if (api.get(kind, { namespace: "", name }) !== undefined) continue;
     api.create(kind, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
   }
+}
+
+/** The first address of the Services' range, as in every cluster. */
+const API_CLUSTER_IP = "127.96.0.1";
+const API_PORT = 443;
+
+/** Makes the Service `kubernetes`, by which programs find the API, lead to where it is now. */
+export function publishApi(registry: Registry, address: string, port: number): void {
+  const api = localApi(registry, "loradock-apiserver");
+  const services = api.kindNamed("v1", "Service");
+  const slices = api.kindNamed("discovery.k8s.io/v1", "EndpointSlice");
+  if (services === undefined || slices === undefined) return;
+  const name = { namespace: "default", name: "kubernetes" };
+  const ports = [{ name: "https", protocol: "TCP", port: API_PORT, targetPort: port }];
+  if (api.get(services, name) === undefined) {
+    const labels = { component: "apiserver", provider: "kubernetes" };
+    const spec = { type: "ClusterIP", clusterIP: API_CLUSTER_IP, ports };
+    api.create(services, {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { ...name, labels },
+      spec,
+    });
+  } else api.patch(services, name, { spec: { ports } });
+  const slice = {
+    endpoints: [{ addresses: [address], conditions: { ready: true } }],
+    ports: [{ name: "https", port, protocol: "TCP" }],
+  };
+  if (api.get(slices, name) === undefined) {
+    api.create(slices, {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: { ...name, labels: { "kubernetes.io/service-name": name.name } },
+      addressType: "IPv4",
+      ...slice,
+    });
+  } else api.patch(slices, name, slice);
 }
 
 async function purgeEvents(api: ObjectApi, clock: Clock, signal: AbortSignal): Promise<void> {

@@ -88,6 +88,7 @@ async function answer(
   response: ServerResponse,
 ): Promise<void> {
   const url = new URL(request.url ?? "/", "http://hub");
+  if (url.pathname === "/healthz") return sendJson(response, 200, { status: "ok" });
   const api = API.exec(url.pathname);
   const resolve = RESOLVE.exec(url.pathname);
   const repo = api?.[1] ?? resolve?.[1];

@@ -86,6 +86,8 @@ export async function registerNode(
   }
   const status = nodeStatus(node, clock.now());
   await client.patch(NODES, { name }, "merge", { status }, { subresource: "status" });
+  // There is no node controller to see that the node is ready and to open it for pods.
+  await client.patch(NODES, { name }, "merge", { spec: { taints: null } });
 }
 
 /** Renews the Node's Lease until `signal` is aborted, as tools that watch nodes expect. */

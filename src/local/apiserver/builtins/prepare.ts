@@ -39,10 +39,14 @@ const PREPARE: { readonly [key: string]: Prepare } = {
   "/Namespace": prepareNamespace,
   "/Node": (node, old) =>
     old === undefined
-      ? mapMember(withoutConfigSource(node), "status", (status) => without(status, "config"))
+      ? mapMember(notReady(withoutConfigSource(node)), "status", (status) =>
+          without(status, "config"),
+        )
       : node,
   "/PersistentVolumeClaim": (claim, old) =>
-    mapMember(claim, "spec", (spec) => withDataSources(spec, objectAt(old, "spec"))),
+    mapMember(old === undefined ? inUse(claim) : claim, "spec", (spec) =>
+      withDataSources(spec, objectAt(old, "spec")),
+    ),
   "/Pod": preparePod,
   "/Secret": (secret) => withStringData(secret),
   "/Service": (service, old) =>
@@ -60,6 +64,22 @@ const PREPARE: { readonly [key: string]: Prepare } = {
 
 const withoutConfigSource = (node: JsonObject) =>
   mapMember(node, "spec", (spec) => without(spec, "configSource"));
+
+/** A new node takes no pods until somebody finds it ready (admission plugin NodeTaint). */
+const notReady = (node: JsonObject): JsonObject =>
+  mapMember({ spec: {}, ...node }, "spec", (spec) => {
+    const taint = { key: "node.kubernetes.io/not-ready", effect: "NoSchedule" };
+    const isThere = objectsAt(spec, "taints").some(({ key }) => key === taint.key);
+    return isThere ? spec : { ...spec, taints: [...objectsAt(spec, "taints"), taint] };
+  });
+
+/** A claim stays while a pod uses it (admission plugin StorageObjectInUseProtection). */
+const inUse = (claim: JsonObject): JsonObject =>
+  mapMember(claim, "metadata", (metadata) => {
+    const finalizers = stringsAt(metadata, "finalizers");
+    const own = "kubernetes.io/pvc-protection";
+    return finalizers.includes(own) ? metadata : { ...metadata, finalizers: [...finalizers, own] };
+  });
 
 function prepareNamespace(namespace: JsonObject, old: JsonObject | undefined): JsonObject {
   const labelled = mapMember(namespace, "metadata", withNameLabel);

@@ -59,11 +59,11 @@ export function builtinDefinitionName(group: string, kindName: string): string {
 }
 
 const KINDS: readonly Kind[] = [
-  kind("", "Namespace", "Cluster", { shortNames: ["ns"], subresources: ["status"] }),
+  kind("", "Namespace", "Cluster", { shortNames: ["ns"], subresources: ["status", "finalize"] }),
   kind("", "Pod", "Namespaced", {
     shortNames: ["po"],
     categories: ALL,
-    subresources: ["status", "log", "exec"],
+    subresources: ["status", "log", "exec", "binding"],
   }),
   kind("", "Service", "Namespaced", {
     shortNames: ["svc"],
@@ -74,7 +74,7 @@ const KINDS: readonly Kind[] = [
   kind("", "ConfigMap", "Namespaced", { shortNames: ["cm"] }),
   kind("", "Event", "Namespaced", { shortNames: ["ev"] }),
   kind("", "Node", "Cluster", { shortNames: ["no"], subresources: ["status"] }),
-  kind("", "ServiceAccount", "Namespaced", { shortNames: ["sa"] }),
+  kind("", "ServiceAccount", "Namespaced", { shortNames: ["sa"], subresources: ["token"] }),
   kind("", "PersistentVolumeClaim", "Namespaced", {
     shortNames: ["pvc"],
     subresources: ["status"],

@@ -40,6 +40,11 @@ test("everything at once", () => {
     categories: ["all"],
     subresources: [
       {
+        subresource: "binding",
+        responseKind: { group: "", version: "v1", kind: "Binding" },
+        verbs: ["create"],
+      },
+      {
         subresource: "exec",
         responseKind: { group: "", version: "v1", kind: "PodExecOptions" },
         verbs: ["create", "get"],

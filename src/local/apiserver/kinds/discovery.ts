@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { JsonObject } from "#base/json.ts";
-import type { Kind } from "./kind.ts";
+import type { Kind, Subresource } from "./kind.ts";
 
 const OBJECT_VERBS = [
   "create",
@@ -14,11 +14,14 @@ const OBJECT_VERBS = [
 ];
 /** Namespaces are deleted one by one, with all that is in them. */
 const NAMESPACE_VERBS = OBJECT_VERBS.filter((verb) => verb !== "deletecollection");
-const SUBRESOURCE_VERBS: { readonly [name in Kind["subresources"][number]]: readonly string[] } = {
+const SUBRESOURCE_VERBS: { readonly [name in Subresource]: readonly string[] } = {
   status: ["get", "patch", "update"],
   scale: ["get", "patch", "update"],
   log: ["get"],
   exec: ["create", "get"],
+  binding: ["create"],
+  finalize: ["update"],
+  token: ["create"],
 };
 
 /** The kinds of one group in one version, as `group/version`; the core group has no group part. */
@@ -112,10 +115,20 @@ const verbsOf = (kind: Kind) =>
   kind.group === "" && kind.kind === "Namespace" ? NAMESPACE_VERBS : OBJECT_VERBS;
 
 /** What a subresource answers with. */
-function responseKindOf(kind: Kind, name: Kind["subresources"][number]) {
-  if (name === "scale") return { group: "autoscaling", version: "v1", kind: "Scale" };
+function responseKindOf(kind: Kind, name: Subresource) {
   const { group, version } = kind;
-  return { group, version, kind: name === "exec" ? "PodExecOptions" : kind.kind };
+  switch (name) {
+    case "scale":
+      return { group: "autoscaling", version: "v1", kind: "Scale" };
+    case "token":
+      return { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
+    case "exec":
+      return { group, version, kind: "PodExecOptions" };
+    case "binding":
+      return { group, version, kind: "Binding" };
+    default:
+      return { group, version, kind: kind.kind };
+  }
 }
 
 /** The body of GET /api for clients that ask group by group. */
@@ -188,7 +201,9 @@ function subresourcesOf(kind: Kind): JsonObject[] {
     name: `${kind.plural}/${name}`,
     singularName: "",
     namespaced: kind.namespaced,
-    ...(name === "scale" ? responseKindOf(kind, name) : { kind: responseKindOf(kind, name).kind }),
+    ...(responseKindOf(kind, name).group === kind.group
+      ? { kind: responseKindOf(kind, name).kind }
+      : responseKindOf(kind, name)),
     verbs: [...SUBRESOURCE_VERBS[name]],
   }));
 }

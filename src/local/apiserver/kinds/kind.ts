@@ -18,6 +18,9 @@ export interface ScalePaths {
   labelSelectorPath?: string;
 }
 
+/** What is served under an object, besides the object itself. */
+export type Subresource = "status" | "scale" | "log" | "exec" | "binding" | "finalize" | "token";
+
 /** One kind in one version that the API serves: built in, or from a CustomResourceDefinition. */
 export interface Kind {
   /** Empty for the core group. */
@@ -31,7 +34,7 @@ export interface Kind {
   categories: readonly string[];
   namespaced: boolean;
   /** Which subresources are served under an object of this kind. */
-  subresources: readonly ("status" | "scale" | "log" | "exec")[];
+  subresources: readonly Subresource[];
   /** Where a CRD's scale subresource finds its numbers; built-in kinds have fixed places. */
   scale?: ScalePaths;
   /**

@@ -1,5 +1,5 @@
 import type { JsonObject } from "#base/json.ts";
-import type { Kind } from "../kinds/kind.ts";
+import type { Kind, Subresource } from "../kinds/kind.ts";
 import {
   definitionName,
   gvkOf,
@@ -90,13 +90,18 @@ export function pathsOf(kind: Kind): Map<string, ApiOperation[]> {
   const paths = new Map<string, ApiOperation[]>();
   paths.set(collection, collectionOperations(kind));
   paths.set(`${collection}/{name}`, itemOperations(kind));
-  for (const name of kind.subresources) {
+  for (const name of kind.subresources.filter(isDescribed)) {
     paths.set(`${collection}/{name}/${name}`, subresourceOperations(kind, name));
   }
   if (kind.namespaced)
     paths.set(`${root}/${kind.plural}`, [listOperation(kind, "ForAllNamespaces")]);
   return paths;
 }
+
+/** The others are for programs that know them; no client reads their description. */
+const isDescribed = (name: Subresource): name is DescribedSubresource =>
+  name !== "binding" && name !== "finalize" && name !== "token";
+type DescribedSubresource = "status" | "scale" | "log" | "exec";
 
 const identifier = (kind: Kind, verb: string, suffix = "") => {
   const words = [...(kind.group === "" ? ["core"] : kind.group.split(".")), kind.version];
@@ -162,7 +167,7 @@ function itemOperations(kind: Kind): ApiOperation[] {
   ];
 }
 
-function subresourceOperations(kind: Kind, name: Kind["subresources"][number]): ApiOperation[] {
+function subresourceOperations(kind: Kind, name: DescribedSubresource): ApiOperation[] {
   const suffix = name.charAt(0).toUpperCase() + name.slice(1);
   const gvk = gvkOf(kind, kind.kind);
   if (name === "log" || name === "exec") {

@@ -47,11 +47,11 @@ const detailsOf = (kind: Kind, name: string, more: JsonObject = {}): JsonObject 
 export const notFound = (kind: Kind, name: string) =>
   new ApiError(404, "NotFound", `${resourceName(kind)} "${name}" not found`, detailsOf(kind, name));
 
-export const alreadyExists = (kind: Kind, name: string) =>
+export const alreadyExists = (kind: Kind, name: string, isDeleting: boolean) =>
   new ApiError(
     409,
     "AlreadyExists",
-    `${resourceName(kind)} "${name}" already exists`,
+    `${isDeleting ? "object is being deleted: " : ""}${resourceName(kind)} "${name}" already exists`,
     detailsOf(kind, name),
   );
 
@@ -90,7 +90,7 @@ export function invalidObject(kind: Kind, name: string, errors: readonly FieldEr
     {
       ...(name === "" ? {} : { name }),
       ...(kind.group === "" ? {} : { group: kind.group }),
-      kind: kind.kind,
+      ...(kind.kind === "" ? {} : { kind: kind.kind }),
       causes,
     },
   );

@@ -1,18 +1,20 @@
 import { parse as parseYaml } from "yaml";
 import { messageOf } from "#base/errors.ts";
-import { isObject, type JsonObject } from "#base/json.ts";
+import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { defaultBuiltin } from "../builtins/defaults.ts";
+import { formOfDefinition } from "../builtins/go-form.ts";
 import { objectAt, stringAt } from "../json-access.ts";
-import { groupVersion } from "../kinds/catalog.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { rootType } from "../merge/merge-types.ts";
 import { dropNulls } from "../merge/typed-values.ts";
 import { duplicateFields } from "../schema/duplicate-fields.ts";
-import { objectMetaSchema } from "../schema/kubernetes-schema.ts";
-import { validateSchema } from "../schema/schema-validate.ts";
+import { invalid } from "../schema/field-error.ts";
+import { goJsonError } from "../schema/go-json-error.ts";
+import { goTypeError } from "../schema/go-type-error.ts";
+import { typeName } from "../schema/schema-validate.ts";
 import { applyDefaults, prune } from "../schema/structural.ts";
-import { ApiError, badRequest } from "./api-error.ts";
+import { ApiError, badRequest, invalidObject } from "./api-error.ts";
 import type { FieldValidation } from "./options.ts";
 
 /** A body as it was sent. */
@@ -34,7 +36,6 @@ export function bodyOf(bytes: Uint8Array, contentType: string | undefined): Body
       415,
       "UnsupportedMediaType",
       `the body of the request was in an unknown format - accepted media types include: ${MEDIA_TYPES.join(", ")}`,
-      {},
     );
   }
   return { text: Buffer.from(bytes).toString("utf8"), isYaml: type === "application/yaml" };
@@ -46,19 +47,34 @@ export function parseBody(body: Body): { object: JsonObject; duplicates: string[
   try {
     value = body.isYaml ? parseYaml(body.text, { uniqueKeys: false }) : JSON.parse(body.text);
   } catch (error) {
-    throw badRequest(
-      `couldn't get version/kind; json parse error: ${messageOf(error).split("\n")[0]}`,
-    );
+    const why = body.isYaml ? messageOf(error).split("\n")[0] : goJsonError(body.text);
+    throw badRequest(`couldn't get version/kind; json parse error: ${why}${summaryOf(body)}`);
   }
   if (!isObject(value)) {
-    throw badRequest("couldn't get version/kind; json parse error: the body is not an object");
+    throw badRequest(
+      `couldn't get version/kind; json parse error: json: cannot unmarshal ${typeName(value as Json)} into Go value of type struct { APIVersion string "json:"apiVersion,omitempty""; Kind string "json:"kind,omitempty"" }${summaryOf(body)}`,
+    );
   }
   return { object: value, duplicates: body.isYaml ? [] : duplicateFields(body.text) };
 }
 
+const SUMMARY_MAX = 1024;
+
+function summaryOf({ text }: Body): string {
+  if (text === "") return " (<empty>)";
+  return ` (${text.length > SUMMARY_MAX ? `${text.slice(0, SUMMARY_MAX)} ...` : text})`;
+}
+
+const OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
 export interface DecodeOptions {
   readonly fieldValidation: FieldValidation;
   readonly warn: (text: string) => void;
+}
+
+/** An object cannot be read as its kind; callers say so in their own way. */
+export class DecodingError extends Error {
+  override readonly name = "DecodingError";
 }
 
 /**
@@ -68,9 +84,35 @@ export interface DecodeOptions {
  * an unknown or repeated field.
  */
 export function decode(kind: Kind, body: Body, options: DecodeOptions): JsonObject {
-  const { object, duplicates } = parseBody(body);
-  return admitted(kind, typed(kind, object, body), { ...options, duplicates });
+  const { object, duplicates } = parsed(kind, body);
+  const own = typed(kind, object, body);
+  try {
+    return admitted(kind, own, { ...options, duplicates });
+  } catch (error) {
+    if (!(error instanceof DecodingError)) throw error;
+    throw cannotBeHandled(kind, kind, error.message);
+  }
 }
+
+function parsed(kind: Kind, body: Body) {
+  try {
+    return parseBody(body);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    throw badRequest(
+      `the object provided is unrecognized (must be of type ${kind.kind}): ${error.message}`,
+    );
+  }
+}
+
+const cannotBeHandled = (
+  kind: Kind,
+  given: { kind: string; version: string },
+  why: string,
+): ApiError =>
+  badRequest(
+    `${given.kind} in version ${JSON.stringify(given.version)} cannot be handled as a ${kind.kind}: ${why}`,
+  );
 
 /** Checks `apiVersion` and `kind`; built-in kinds may leave them out. */
 function typed(kind: Kind, object: JsonObject, body: Body): JsonObject {
@@ -82,48 +124,44 @@ function typed(kind: Kind, object: JsonObject, body: Body): JsonObject {
     throw badRequest(`Object '${missing}' is missing in '${body.text.trim()}'`);
   }
   if (apiVersion !== "" && apiVersion !== wanted) {
-    const { group } = groupVersion(apiVersion);
     throw badRequest(
-      group === kind.group || kind.custom
-        ? `the API version in the data (${apiVersion}) does not match the expected API version (${wanted})`
-        : `no kind "${name}" is registered for version "${apiVersion}" in scheme, this address takes ${kind.kind} in ${wanted}`,
+      `the API version in the data (${apiVersion}) does not match the expected API version (${wanted})`,
     );
   }
-  if (name !== "" && name !== kind.kind) {
-    throw badRequest(
-      `${name} in version "${kind.version}" cannot be handled as a ${kind.kind}: the kind in the data does not fit this address`,
-    );
-  }
+  if (name !== "" && name !== kind.kind) throw otherKind(kind, object, name);
   return { ...object, apiVersion: wanted, kind: kind.kind };
 }
 
-/** The steps that every object goes through that comes from outside, by whatever way it was put together. */
+function otherKind(kind: Kind, object: JsonObject, given: string): ApiError {
+  if (kind.custom) {
+    return invalidObject({ ...kind, kind: given }, nameOf(object), [
+      invalid("kind", given, `must be ${kind.kind}`),
+    ]);
+  }
+  const scheme = kind.group === "" ? "core" : kind.group.split(".")[0];
+  const why = `converting (${kind.version}.${given}) to (${scheme}.${kind.kind}): unknown conversion`;
+  return cannotBeHandled(kind, { kind: given, version: kind.version }, why);
+}
+
+/**
+ * The steps that every object goes through that comes from outside, by whatever way it was put together.
+ * @throws DecodingError
+ */
 export function admitted(
   kind: Kind,
   object: JsonObject,
   options: DecodeOptions & { duplicates?: readonly string[] },
 ): JsonObject {
-  const wrong = typeError(kind, object);
-  if (wrong !== undefined) {
-    throw badRequest(
-      `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: ${wrong}`,
-    );
-  }
-  const { object: pruned, unknown } = prune(
-    kind.schema,
-    kind.custom ? object : withoutNulls(kind, object),
-  );
+  const wrong = goTypeError(kind, object);
+  if (wrong !== undefined) throw new DecodingError(wrong);
+  const clean = kind.custom ? object : withoutNulls(kind, object);
+  const { object: pruned, unknown } = prune(kind.schema, clean);
   const notes = [
     ...(options.duplicates ?? []).map((path) => `duplicate field ${JSON.stringify(path)}`),
     ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`),
   ];
   if (notes.length > 0 && options.fieldValidation === "Strict") {
-    const text = `strict decoding error: ${notes.join(", ")}`;
-    throw badRequest(
-      kind.custom
-        ? text
-        : `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: ${text}`,
-    );
+    throw new DecodingError(`strict decoding error: ${notes.join(", ")}`);
   }
   if (options.fieldValidation === "Warn") for (const note of notes) options.warn(note);
   return defaulted(kind, pruned);
@@ -131,38 +169,10 @@ export function admitted(
 
 /** An object with what its kind fills in. */
 export function defaulted(kind: Kind, object: JsonObject): JsonObject {
-  return kind.custom ? applyDefaults(kind.schema, object) : defaultBuiltin(kind, object);
+  if (!kind.custom) return defaultBuiltin(kind, object);
+  const metadata = formOfDefinition(OBJECT_META, objectAt(object, "metadata"));
+  return applyDefaults(kind.schema, { ...object, metadata });
 }
-
-/**
- * The first value that cannot be read as what its field is, in Go's words. Of custom kinds only
- * metadata is read into a type; the rest is judged later, by their schema.
- */
-function typeError(kind: Kind, object: JsonObject): string | undefined {
-  const metadata = object["metadata"] ?? {};
-  const errors = kind.custom
-    ? validateSchema(objectMetaSchema(), metadata, undefined, "metadata")
-    : validateSchema(kind.schema, object, undefined);
-  const wrong = errors.find(({ reason }) => reason === "FieldValueTypeInvalid");
-  if (wrong === undefined) return undefined;
-  const match = /must be of type ([\w,-]+): "(\w+)"/.exec(wrong.message);
-  if (match === null) return `parsing ${wrong.field}: ${wrong.message}`;
-  const [, wanted = "", actual = ""] = match;
-  if (actual === "null") return undefined;
-  return `json: cannot unmarshal ${GO_JSON[actual] ?? actual} into Go struct field ${structFieldOf(kind, wrong.field)} of type ${GO_TYPES[wanted] ?? wanted}`;
-}
-
-/** The words of Go's JSON decoder for what it found and what it wanted. */
-const GO_JSON: Record<string, string> = { boolean: "bool", integer: "number" };
-const GO_TYPES: Record<string, string> = {
-  integer: "int32",
-  boolean: "bool",
-  object: "map[string]interface {}",
-  array: "[]interface {}",
-};
-
-const structFieldOf = (kind: Kind, field: string) =>
-  `${kind.kind}.${field.replaceAll(/\[[^\]]*\]/g, "")}`;
 
 /** In built-in kinds null is the same as absent. */
 const withoutNulls = (kind: Kind, object: JsonObject): JsonObject => {

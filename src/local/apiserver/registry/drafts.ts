@@ -8,9 +8,9 @@ import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { resetFieldsOf, updateManagedFields } from "../merge/managed-fields.ts";
 import type { FieldError } from "../schema/field-error.ts";
-import { nameRuleOf, validateObjectMeta } from "../schema/object-meta.ts";
+import { finalizerRuleOf, nameRuleOf, validateObjectMeta } from "../schema/object-meta.ts";
 import { validate } from "../schema/structural.ts";
-import { badRequest, conflict, invalidObject, modifiedSince } from "./api-error.ts";
+import { ApiError, badRequest, invalidObject, modifiedSince } from "./api-error.ts";
 import {
   bumpsGeneration,
   hasGeneration,
@@ -47,8 +47,13 @@ export function draftCreation(
 ): JsonObject {
   const { kind, options, nowMs } = context;
   const { resourceVersion, name, generateName } = metadataOf(object);
-  if (typeof resourceVersion === "string" && resourceVersion !== "" && resourceVersion !== "0") {
-    throw badRequest("resourceVersion should not be set on objects to be created");
+  if (
+    !context.isApply &&
+    typeof resourceVersion === "string" &&
+    resourceVersion !== "" &&
+    resourceVersion !== "0"
+  ) {
+    throw new ApiError(500, "", "resourceVersion should not be set on objects to be created");
   }
   const clean = withoutDuplicateOwners(
     withoutSystemFields(inNamespace(kind, object, identity.namespace)),
@@ -74,13 +79,18 @@ const keepsStatusAtCreation = (kind: Kind) => kind.group === "" && kind.kind ===
 /**
  * The object as it will be stored, checked by all rules of its kind. Pure.
  * @param draft what admission made of `draftCreation`.
+ * @param allocate gives a Service its addresses and ports.
  * @throws ApiError (422) that names each field and what is wrong with it.
  */
-export function completeCreation({ kind }: DraftContext, draft: JsonObject): JsonObject {
+export function completeCreation(
+  { kind }: DraftContext,
+  draft: JsonObject,
+  allocate: (object: JsonObject) => JsonObject,
+): JsonObject {
   const hasStatus = kind.subresources.includes("status") && !keepsStatusAtCreation(kind);
   const { status: _, ...withoutStatus } = draft;
   const wanted = hasStatus ? withoutStatus : draft;
-  const prepared = kind.custom ? wanted : preparedFor(kind, wanted, undefined);
+  const prepared = kind.custom ? wanted : allocate(preparedFor(kind, wanted, undefined));
   const object = withMetadata(prepared, { generation: hasGeneration(kind) ? 1 : undefined });
   requireValid(kind, object, objectErrors(kind, object, undefined, ""));
   return object;
@@ -121,14 +131,6 @@ export function draftUpdate(
     );
   }
   const own = inNamespace(kind, after, stringAt(old, "namespace"));
-  const uid = stringAt(given, "uid");
-  if (uid !== "" && uid !== old["uid"]) {
-    throw conflict(
-      kind,
-      name,
-      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old["uid"]}`,
-    );
-  }
   const version = stringAt(given, "resourceVersion");
   const isUnconditional = version === "" || version === "0";
   if (isUnconditional && (kind.custom || CONDITIONAL.has(kind.plural))) {
@@ -188,9 +190,11 @@ export function completeUpdate(
   before: JsonObject,
   draft: JsonObject,
   subresource: string,
+  allocate: (object: JsonObject) => JsonObject,
 ): JsonObject {
   const kept = withKeptMetadata(before, draft);
-  const prepared = kind.custom || subresource !== "" ? kept : preparedFor(kind, kept, before);
+  const prepared =
+    kind.custom || subresource !== "" ? kept : allocate(preparedFor(kind, kept, before));
   const { generation } = metadataOf(before);
   const counts = subresource === "" && bumpsGeneration(kind, before, prepared);
   const object = counts
@@ -198,8 +202,11 @@ export function completeUpdate(
         generation: (typeof generation === "number" ? generation : 0) + 1,
       })
     : prepared;
+  const metadataErrors = metadataUpdateErrors(before, object);
   requireValid(kind, object, [
-    ...metadataUpdateErrors(before, object),
+    ...metadataErrors,
+    // The API checks what may not change once for all kinds and once for this one, and lists both.
+    ...metadataErrors.filter(({ reason }) => reason === "FieldValueInvalid"),
     ...objectErrors(kind, object, before, subresource),
   ]);
   return object;
@@ -211,8 +218,15 @@ function objectErrors(
   before: JsonObject | undefined,
   subresource: string,
 ): FieldError[] {
-  const metadata = validateObjectMeta(metadataOf(object), nameRuleOf(kind));
+  const metadata = validateObjectMeta(
+    metadataOf(object),
+    nameRuleOf(kind),
+    "metadata",
+    finalizerRuleOf(kind),
+  );
   if (kind.custom) return [...metadata, ...validate(kind.schema, object, before)];
+  // A Binding changes what no update may.
+  if (subresource === "binding") return metadata;
   const own = validateBuiltin(kind, object, before, subresource);
   if (kind.kind !== "CustomResourceDefinition" || subresource !== "") return [...metadata, ...own];
   return [...metadata, ...own, ...validateCrd(object)];

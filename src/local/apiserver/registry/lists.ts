@@ -2,8 +2,10 @@ import { isObject, type JsonObject } from "#base/json.ts";
 import { stringAt } from "../json-access.ts";
 import { resourceOf } from "../kinds/catalog.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { goJsonError } from "../schema/go-json-error.ts";
 import { ApiError, badRequest, expired, invalidObject } from "./api-error.ts";
 import { metadataOf } from "./meta.ts";
+import { isTrue } from "./options.ts";
 import type { Registry } from "./registry.ts";
 import { selectorOf } from "./selectors.ts";
 
@@ -39,6 +41,12 @@ export function listQuery(query: URLSearchParams): ListQuery {
     resourceVersion: query.get("resourceVersion") ?? "",
     resourceVersionMatch: query.get("resourceVersionMatch") ?? "",
   };
+  if (query.has("sendInitialEvents") && !isTrue(query.get("watch"))) {
+    throw listOptionsError(
+      "sendInitialEvents",
+      "Forbidden: sendInitialEvents is forbidden for list",
+    );
+  }
   requireMatch(result);
   return result;
 }
@@ -86,16 +94,14 @@ export function revisionOf(text: string): number | undefined {
 }
 
 const invalidVersion = (text: string) =>
-  new ApiError(
-    400,
-    "BadRequest",
-    `invalid resource version: ${JSON.stringify(text)} is no revision of this server`,
+  badRequest(
+    `Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
   );
 
 interface Token {
   /** The revision of the list that is continued; -1: any, the list is known to be inconsistent. */
   readonly revision: number;
-  /** `namespace/name` of the last object that was sent. */
+  /** Path of the last object that was sent, below what is listed. */
   readonly after: string;
 }
 
@@ -121,23 +127,29 @@ export function list(
       : store.listAt(resource, namespace, revision);
   if (stored === undefined) throw tooOld(token, revision, store.revision);
   const objects = stored.map((object) => registry.shownAs(kind, object)).filter(selector);
+  const path = pathBelow(namespace);
   const rest =
-    token === undefined ? objects : objects.filter((object) => pathOf(object) > token.after);
+    token === undefined ? objects : objects.filter((object) => path(object) > token.after);
   const items = query.limit > 0 ? rest.slice(0, query.limit) : rest;
   const last = items.at(-1);
   const metadata: JsonObject = { resourceVersion: String(revision) };
   if (last !== undefined && items.length < rest.length) {
-    metadata["continue"] = encodeToken({ revision, after: pathOf(last) });
+    metadata["continue"] = encodeToken({ revision, after: path(last) });
     const isFiltered = query.labelSelector !== "" || query.fieldSelector !== "";
     if (!isFiltered) metadata["remainingItemCount"] = rest.length - items.length;
   }
   return { items, metadata };
 }
 
-function pathOf(object: JsonObject): string {
-  const metadata = metadataOf(object);
-  return `${stringAt(metadata, "namespace")}/${stringAt(metadata, "name")}`;
-}
+/** Where an object stands in a list: its name, and its namespace where there are several. */
+const pathBelow =
+  (namespace: string | undefined) =>
+  (object: JsonObject): string => {
+    const metadata = metadataOf(object);
+    const own = stringAt(metadata, "namespace");
+    const name = stringAt(metadata, "name");
+    return namespace !== undefined || own === "" ? name : `${own}/${name}`;
+  };
 
 function revisionFor(newest: number, query: ListQuery, token: Token | undefined): number {
   if (token !== undefined) return token.revision < 0 ? newest : token.revision;
@@ -187,22 +199,36 @@ export class ExpiredToken extends ApiError {
   }
 }
 
+/** Follows the last key in a token: the next page begins behind it. */
+const END_OF_KEY = "\u0000";
+const TOKEN_VERSION = "meta.k8s.io/v1";
+
 function encodeToken({ revision, after }: Token): string {
-  return Buffer.from(JSON.stringify({ v: "loradock", rv: revision, after })).toString("base64url");
+  const token = { v: TOKEN_VERSION, rv: revision, start: `${after}${END_OF_KEY}` };
+  return Buffer.from(JSON.stringify(token)).toString("base64url");
 }
 
 function tokenOf({ continueToken, resourceVersion }: ListQuery): Token {
   if (resourceVersion !== "" && resourceVersion !== "0") {
     throw badRequest("specifying resource version is not allowed when using continue");
   }
+  const bytes = Buffer.from(continueToken, "base64url");
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.from(continueToken, "base64url").toString("utf8"));
+    value = JSON.parse(bytes.toString("utf8"));
   } catch {
-    value = undefined;
+    // Go looks at bytes, not at characters.
+    throw badToken(goJsonError(bytes.toString("latin1")));
   }
-  if (isObject(value) && typeof value["rv"] === "number" && typeof value["after"] === "string") {
-    return { revision: value["rv"], after: value["after"] };
+  if (!isObject(value) || value["v"] !== TOKEN_VERSION) {
+    throw badToken("server does not recognize this encoded version");
   }
-  throw badRequest("continue key is not valid: the token was not made by this server");
+  const { rv, start } = value;
+  if (typeof rv !== "number" || rv === 0 || typeof start !== "string" || start === "") {
+    throw badToken("incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
+  }
+  return { revision: rv, after: start.split(END_OF_KEY)[0] ?? "" };
 }
+
+const badToken = (why: string) =>
+  badRequest(`invalid continue token: continue key is not valid: ${why}`);

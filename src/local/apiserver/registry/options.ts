@@ -19,7 +19,7 @@ export interface WriteOptions {
 }
 
 const FIELD_MANAGER_MAX = 128;
-const VALIDATIONS = ["Ignore", "Warn", "Strict"];
+const VALIDATIONS = ["Ignore", "Strict", "Warn"];
 
 /**
  * Reads the query of a write.
@@ -69,8 +69,8 @@ function managerOfAgent(userAgent: string): string {
 export const isTrue = (text: string | null) => text !== null && /^(1|t|true)$/i.test(text);
 
 function dryRunErrors(values: readonly string[]): FieldError[] {
-  if (values.every((value) => value === "All")) return [];
-  return [notSupported("dryRun", [...values], ["All"])];
+  const odd = values.filter((value) => value !== "All");
+  return odd.length === 0 ? [] : [notSupported("dryRun", odd[0] ?? "", ["All"])];
 }
 
 function invalidOptions(kind: string, errors: readonly FieldError[]): ApiError {

@@ -1,5 +1,4 @@
-import { messageOf } from "#base/errors.ts";
-import { isObject, type JsonObject } from "#base/json.ts";
+import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { applyJsonPatch, JsonPatchError } from "#base/json-patch.ts";
 import { applyMergePatch } from "#base/merge-patch.ts";
 import { stringAt } from "../json-access.ts";
@@ -12,6 +11,8 @@ import {
   resetFieldsOf,
 } from "../merge/managed-fields.ts";
 import { StrategicMergeError, strategicMerge } from "../merge/strategic-merge.ts";
+import { type FieldError, forbidden, invalid, required } from "../schema/field-error.ts";
+import { goJsonError } from "../schema/go-json-error.ts";
 import { ApiError, badRequest, invalidObject } from "./api-error.ts";
 import { parseBody } from "./decode.ts";
 import type { WriteOptions } from "./options.ts";
@@ -22,8 +23,9 @@ const STRATEGIC = "application/strategic-merge-patch+json";
 const APPLY = "application/apply-patch+yaml";
 
 /** Patch types that a kind takes: those of custom kinds have no merge rules for the strategic one. */
+const PATCH_TYPES = [JSON_PATCH, MERGE, STRATEGIC, APPLY];
 const patchTypesOf = (kind: Kind) =>
-  kind.custom ? [JSON_PATCH, MERGE, APPLY] : [JSON_PATCH, MERGE, STRATEGIC, APPLY];
+  kind.custom ? PATCH_TYPES.filter((type) => type !== STRATEGIC) : PATCH_TYPES;
 
 export interface Patch {
   readonly type: string;
@@ -37,12 +39,14 @@ export interface Patch {
 export function patchOf(kind: Kind, contentType: string | undefined, bytes: Uint8Array): Patch {
   const type = (contentType ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
   const types = patchTypesOf(kind);
+  if (!PATCH_TYPES.includes(type)) {
+    throw new ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {});
+  }
   if (!types.includes(type)) {
     throw new ApiError(
       415,
       "UnsupportedMediaType",
       `the body of the request was in an unknown format - accepted media types include: ${types.join(", ")}`,
-      {},
     );
   }
   return { type, text: Buffer.from(bytes).toString("utf8") };
@@ -50,12 +54,12 @@ export function patchOf(kind: Kind, contentType: string | undefined, bytes: Uint
 
 export const isApplyPatch = (patch: Patch) => patch.type === APPLY;
 
-/** What is wrong with a request that can be read and not be obeyed; the cause is in the details. */
-const unprocessable = (error: unknown) =>
+/** The API's answer to a patch that can be read and does not fit; it does not say why. */
+const unprocessable = () =>
   new ApiError(
     422,
     "Invalid",
-    `the server rejected our request due to an error in our request: ${messageOf(error)}`,
+    "the server rejected our request due to an error in our request",
     {},
   );
 
@@ -67,8 +71,13 @@ export function patched(kind: Kind, object: JsonObject, patch: Patch): JsonObjec
   let body: unknown;
   try {
     body = JSON.parse(patch.text);
-  } catch (error) {
-    throw badRequest(`error decoding patch: ${messageOf(error)}`);
+  } catch {
+    throw badRequest(`error decoding patch: ${goJsonError(patch.text)}`);
+  }
+  if (patch.type === JSON_PATCH && !Array.isArray(body)) {
+    throw badRequest(
+      `error decoding patch: json: cannot unmarshal ${isObject(body) ? "object" : typeof body} into Go value of type []handlers.jsonPatchOp`,
+    );
   }
   try {
     if (patch.type === JSON_PATCH) return objectOf(applyJsonPatch(object, body));
@@ -77,7 +86,7 @@ export function patched(kind: Kind, object: JsonObject, patch: Patch): JsonObjec
     return objectOf(applyMergePatch(object, body));
   } catch (error) {
     if (error instanceof JsonPatchError) {
-      throw error.kind === "malformed" ? badRequest(error.message) : unprocessable(error);
+      throw error.kind === "malformed" ? badRequest(error.message) : unprocessable();
     }
     if (error instanceof StrategicMergeError) throw badRequest(error.message);
     throw error;
@@ -104,6 +113,11 @@ export function applied(
   const { object } = parseBody({ text: patch.text, isYaml: true });
   const wanted = groupVersionOf(kind);
   const given = stringAt(object, "apiVersion");
+  const kindName = stringAt(object, "kind");
+  if (given === "" || kindName === "") {
+    const [version = "", group = ""] = given.split("/").toReversed();
+    throw badRequest(`invalid object type: ${group}/${version}, Kind=${kindName}`);
+  }
   if (given !== wanted) {
     throw badRequest(
       `Incorrect version specified in apply patch. Specified patch version: ${given}, expected: ${wanted}`,
@@ -140,15 +154,35 @@ export function applied(
   }
 }
 
-/** Apply without a manager would own nothing. */
-export function requireManager(query: URLSearchParams): void {
-  if ((query.get("fieldManager") ?? "") !== "") return;
+/**
+ * Checks what the options of a patch mean for its type: apply without a manager would own nothing,
+ * and only apply can be forced.
+ * @throws ApiError (422)
+ */
+export function requirePatchOptions(patch: Patch, query: URLSearchParams): void {
   const target = { group: "meta.k8s.io", kind: "PatchOptions", plural: "PatchOptions" };
-  throw invalidObject(target as Kind, "", [
-    {
-      field: "fieldManager",
-      reason: "FieldValueRequired",
-      message: "Required value: is required for apply patch",
-    },
-  ]);
+  const errors: FieldError[] = [];
+  if (isApplyPatch(patch)) {
+    if ((query.get("fieldManager") ?? "") === "") {
+      errors.push(required("fieldManager", "is required for apply patch"));
+    }
+  } else if (query.has("force")) {
+    errors.push(forbidden("force", "may not be specified for non-apply patch"));
+  }
+  if (errors.length > 0) throw invalidObject(target as Kind, "", errors);
+}
+
+/** The answer to a patch that makes an object unreadable: with the patch or with what it makes. */
+export function unreadableResult(patch: Patch, result: JsonObject, why: string): ApiError {
+  const nameless = { group: "", kind: "", plural: "" };
+  const shown = patch.type === STRATEGIC ? goText(JSON.parse(patch.text)) : JSON.stringify(result);
+  return invalidObject(nameless as Kind, "", [invalid("patch", shown, why)]);
+}
+
+/** A value as Go prints it with %+v: `map[a:1 b:[x y]]`. */
+function goText(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(goText).join(" ")}]`;
+  if (!isObject(value)) return value === null ? "<nil>" : String(value);
+  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `map[${members.map(([name, item]) => `${name}:${goText(item)}`).join(" ")}]`;
 }

@@ -1,23 +1,25 @@
 import { type Clock, toTimestamp } from "#base/clock.ts";
-import type { JsonObject } from "#base/json.ts";
+import { type JsonObject, jsonEqual } from "#base/json.ts";
 import { toCoreEvent, toEventsEvent } from "../builtins/events.ts";
 import { allocateService } from "../builtins/services.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { Catalog, CRD_RESOURCE, resourceOf } from "../kinds/catalog.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { prune } from "../schema/structural.ts";
 import type { ObjectKey, Store } from "../storage/store.ts";
 import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
   ApiError,
   alreadyExists,
+  conflict,
   forbidden,
   invalidObject,
   methodNotSupported,
   modifiedSince,
   notFound,
 } from "./api-error.ts";
-import { admitted, defaulted } from "./decode.ts";
+import { admitted, DecodingError, defaulted } from "./decode.ts";
 import {
   completeCreation,
   completeUpdate,
@@ -29,7 +31,7 @@ import {
 import { isDeleting, metadataOf } from "./meta.ts";
 import type { DeleteRequest, ObjectName } from "./object-api.ts";
 import type { WriteOptions } from "./options.ts";
-import { applied, isApplyPatch, type Patch, patched } from "./patches.ts";
+import { applied, isApplyPatch, type Patch, patched, unreadableResult } from "./patches.ts";
 import { isFinallyGone, planRemoval, type Removal } from "./removal.ts";
 
 export interface RegistryOptions {
@@ -70,6 +72,8 @@ const CREATED_BY_UPDATE = new Set([
 export class Registry {
   readonly #options: RegistryOptions;
   readonly catalog = new Catalog();
+  /** Stored objects as they were last read. */
+  readonly #readings = new WeakMap<JsonObject, { kind: Kind; shown: JsonObject }>();
   #admission: Admission | undefined;
 
   constructor(options: RegistryOptions) {
@@ -106,8 +110,21 @@ export class Registry {
   /** A stored object in the version of `kind`. */
   shownAs(kind: Kind, object: JsonObject): JsonObject {
     if (kind.group === "events.k8s.io" && kind.plural === "events") return toEventsEvent(object);
+    if (kind.custom) return this.#readAs(kind, object);
     const apiVersion = groupVersionOf(kind);
     return object["apiVersion"] === apiVersion ? object : { ...object, apiVersion };
+  }
+
+  /** What was stored under an earlier schema is read by today's: pruned, and with its defaults. */
+  #readAs(kind: Kind, object: JsonObject): JsonObject {
+    const known = this.#readings.get(object);
+    if (known?.kind === kind) return known.shown;
+    const current = { ...object, apiVersion: groupVersionOf(kind) };
+    const read = defaulted(kind, prune(kind.schema, current).object);
+    // The same object as before where nothing changes, so that a watch's events share it.
+    const shown = jsonEqual(read, object) ? object : read;
+    this.#readings.set(object, { kind, shown });
+    return shown;
   }
 
   /** @param object as `decode` returns it. */
@@ -142,7 +159,10 @@ export class Registry {
       const created = await this.create(kind, name.namespace, object, options);
       return { object: created, isCreated: true };
     }
-    const change = () => object;
+    const change = (current: JsonObject) => {
+      requireSameUid(kind, current, object);
+      return object;
+    };
     const written = await this.rewrite(kind, name, subresource, change, options);
     return { object: written, isCreated: false };
   }
@@ -158,8 +178,15 @@ export class Registry {
     const now = toTimestamp(this.#options.clock.now());
     const decoding = { fieldValidation: options.fieldValidation, warn: options.warn };
     if (!isApplyPatch(patch)) {
-      const change = (current: JsonObject) =>
-        admitted(kind, patched(kind, current, patch), decoding);
+      const change = (current: JsonObject) => {
+        const result = patched(kind, current, patch);
+        try {
+          return admitted(kind, result, decoding);
+        } catch (error) {
+          if (!(error instanceof DecodingError)) throw error;
+          throw unreadableResult(patch, result, error.message);
+        }
+      };
       const object = await this.rewrite(kind, name, subresource, change, options);
       return { object, isCreated: false };
     }
@@ -227,7 +254,8 @@ export class Registry {
   finalizeNamespace(kind: Kind, name: string, finalizers: readonly string[]): JsonObject {
     const target = { namespace: "", name };
     const namespace = this.get(kind, target);
-    const spec = { ...objectAt(namespace, "spec"), finalizers: [...finalizers] };
+    const { finalizers: _, ...others } = objectAt(namespace, "spec");
+    const spec = finalizers.length === 0 ? others : { ...others, finalizers: [...finalizers] };
     return this.#commitUpdate(kind, target, namespace, { ...namespace, spec }, false);
   }
 
@@ -303,7 +331,9 @@ export class Registry {
   }
 
   #completeCreation(context: DraftContext, draft: JsonObject): JsonObject {
-    return completeCreation(context, this.#allocated(context.kind, draft, undefined));
+    return completeCreation(context, draft, (object) =>
+      this.#allocated(context.kind, object, undefined),
+    );
   }
 
   #completeUpdate(
@@ -312,8 +342,9 @@ export class Registry {
     draft: JsonObject,
     subresource: string,
   ): JsonObject {
-    const after = completeUpdate(context, before, draft, subresource);
-    return subresource === "" ? this.#allocated(context.kind, after, before) : after;
+    return completeUpdate(context, before, draft, subresource, (object) =>
+      this.#allocated(context.kind, object, before),
+    );
   }
 
   /** Services get their addresses and ports from what others have left. */
@@ -342,7 +373,8 @@ export class Registry {
 
   #commitCreation(kind: Kind, object: JsonObject, dryRun: boolean): JsonObject {
     const name = objectName(object);
-    if (this.read(kind, name) !== undefined) throw alreadyExists(kind, name.name);
+    const existing = this.read(kind, name);
+    if (existing !== undefined) throw alreadyExists(kind, name.name, isDeleting(existing));
     // While webhooks were asked, the namespace may have gone.
     this.#requireNamespace(kind, name.namespace, name.name);
     if (dryRun) return object;
@@ -446,5 +478,19 @@ function requireName(draft: JsonObject, { name }: ObjectName): void {
     400,
     "BadRequest",
     `the name of the object (${own}) does not match the name on the URL (${name})`,
+  );
+}
+
+/** An object that was deleted and made anew is another one, whatever its name. */
+function requireSameUid(kind: Kind, current: JsonObject, given: JsonObject): void {
+  const uid = stringAt(metadataOf(given), "uid");
+  const held = stringAt(metadataOf(current), "uid");
+  if (uid === "" || uid === held) return;
+  const { namespace, name } = objectName(current);
+  const path = [resourceOf(kind).replace(/^\//, ""), namespace, name].filter((part) => part !== "");
+  throw conflict(
+    kind,
+    name,
+    `StorageError: invalid object, Code: 4, Key: /registry/${path.join("/")}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${held}`,
   );
 }

@@ -24,10 +24,7 @@ export function selectorOf(kind: Kind, { labelSelector, fieldSelector }: Selecti
   const known = fieldLabelsOf(kind);
   for (const { field } of fields) {
     if (known.includes(field)) continue;
-    const resource = `${kind.group}/${kind.version}, Resource=${kind.plural}`;
-    throw badRequest(
-      `Unable to find ${JSON.stringify(resource)} that match label selector ${JSON.stringify(labelSelector)}, field selector ${JSON.stringify(fieldSelector)}: field label not supported: ${field}`,
-    );
+    throw badRequest(`field label not supported: ${field}`);
   }
   if (labels.length === 0 && fields.length === 0) return () => true;
   return (object) => {
@@ -64,7 +61,8 @@ function meets({ operator, values }: Requirement, value: unknown): boolean {
   }
 }
 
-const TOKEN = /\s*(==|!=|=|!|<|>|\(|\)|,|[^\s=!<>(),]+)/y;
+/** A `!` within a word belongs to it, so that the word is refused as a whole. */
+const TOKEN = /\s*(==|!=|=|!|<|>|\(|\)|,|(?:[^\s=!<>(),]|(?<=[^\s=!<>(),])!(?!=))+)/y;
 
 /** Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k`, the syntax of `kubectl -l`. */
 function parseLabelSelector(text: string): Requirement[] {
@@ -73,28 +71,24 @@ function parseLabelSelector(text: string): Requirement[] {
   TOKEN.lastIndex = 0;
   while (TOKEN.lastIndex < source.length) {
     const token = TOKEN.exec(source)?.[1];
-    if (token === undefined) throw unreadable(text, "found an unexpected character");
+    if (token === undefined) break;
     tokens.push(token);
   }
   const requirements: Requirement[] = [];
   let at = 0;
   const next = () => tokens[at++];
   while (at < tokens.length) {
-    requirements.push(requirement(text, next, () => tokens[at]));
+    requirements.push(requirement(next, () => tokens[at]));
     const separator = next();
     if (separator === undefined) break;
     if (separator !== ",")
-      throw unreadable(text, `found '${separator}', expected: ',' or 'end of string'`);
-    if (at === tokens.length) throw unreadable(text, "found '', expected: identifier after ','");
+      throw badRequest(`found '${separator}', expected: ',' or 'end of string'`);
+    if (at === tokens.length) throw badRequest("found '', expected: identifier after ','");
   }
   return requirements;
 }
 
-function requirement(
-  text: string,
-  next: () => string | undefined,
-  peek: () => string | undefined,
-): Requirement {
+function requirement(next: () => string | undefined, peek: () => string | undefined): Requirement {
   const first = next() ?? "";
   if (first === "!") {
     return { key: checkedKey(next() ?? ""), operator: "!", values: [] };
@@ -107,8 +101,8 @@ function requirement(
     case "=":
     case "==":
     case "!=": {
-      const isValue = peek() !== undefined && peek() !== ",";
-      const value = checkedValue(key, isValue ? (next() ?? "") : "");
+      const isEmpty = peek() === undefined || peek() === ",";
+      const value = checkedValue(key, isEmpty ? "" : identifier(next()));
       return { key, operator: operator === "!=" ? "notin" : "in", values: [value] };
     }
     case ">":
@@ -123,29 +117,34 @@ function requirement(
     }
     case "in":
     case "notin":
-      return { key, operator, values: valueList(text, key, next) };
+      return { key, operator, values: valueList(key, next) };
     default:
-      throw unreadable(text, `found '${operator}', expected: in, notin, =, ==, !=, gt, lt`);
+      throw unreadable(`found '${operator}', expected: in, notin, =, ==, !=, gt, lt`);
   }
 }
 
-function valueList(text: string, key: string, next: () => string | undefined): string[] {
-  if (next() !== "(") throw unreadable(text, "found no list of values, expected: '('");
+function valueList(key: string, next: () => string | undefined): string[] {
+  const opening = next() ?? "";
+  if (opening !== "(") throw unreadable(`found '${opening}' expected: '('`);
   const values: string[] = [];
   let value = "";
   for (let token = next(); token !== ")"; token = next()) {
-    if (token === undefined) throw unreadable(text, "found '', expected: ',' or ')'");
+    if (token === undefined) throw unreadable("found '', expected: ',' or ')'");
     if (token === ",") {
       values.push(checkedValue(key, value));
       value = "";
-    } else value = token;
+    } else value = identifier(token);
   }
   values.push(checkedValue(key, value));
   return values;
 }
 
-const unreadable = (text: string, why: string) =>
-  badRequest(`unable to parse requirement: ${why} (in the selector ${JSON.stringify(text)})`);
+function identifier(token: string | undefined): string {
+  if (token !== undefined && !/^[=!<>(),]/.test(token)) return token;
+  throw unreadable(`found '${token ?? ""}', expected: identifier`);
+}
+
+const unreadable = (why: string) => badRequest(`unable to parse requirement: ${why}`);
 
 function checkedKey(key: string): string {
   const [wrong] = qualifiedName(key);
@@ -175,9 +174,7 @@ function parseFieldSelector(text: string): FieldRequirement[] {
   return terms.map((term) => {
     const match = /^((?:\\.|[^=!\\])+)(==|!=|=)((?:\\.|[^\\])*)$/.exec(term.trim());
     if (match === null) {
-      throw badRequest(
-        `invalid selector: ${JSON.stringify(text)}; can't understand ${JSON.stringify(term)}`,
-      );
+      throw badRequest(`invalid selector: '${text}'; can't understand '${term}'`);
     }
     const [, field = "", operator, value = ""] = match;
     return { field, value: value.replace(/\\(.)/g, "$1"), not: operator === "!=" };

@@ -4,8 +4,8 @@ import { resourceOf } from "../kinds/catalog.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import type { StoredChange } from "../storage/store.ts";
-import { expired } from "./api-error.ts";
-import { type ListQuery, list, listOptionsError, listQuery, revisionOf } from "./lists.ts";
+import { ApiError, expired } from "./api-error.ts";
+import { type ListQuery, list, listOptionsError, listQuery } from "./lists.ts";
 import { withMetadata } from "./meta.ts";
 import { isTrue } from "./options.ts";
 import type { Registry } from "./registry.ts";
@@ -47,6 +47,7 @@ export function watchQuery(query: URLSearchParams, random: () => number): WatchQ
   const allowBookmarks = isTrue(query.get("allowWatchBookmarks"));
   const plain = new URLSearchParams(query);
   plain.delete("resourceVersionMatch");
+  plain.delete("sendInitialEvents");
   const seconds = Number(query.get("timeoutSeconds") ?? 0);
   return {
     ...listQuery(plain),
@@ -82,7 +83,7 @@ export function watch(options: WatchOptions): () => void {
   const { registry, clock, kind, namespace, query, send, end } = options;
   const { store } = registry;
   const selector = selectorOf(kind, query);
-  const asked = revisionOf(query.resourceVersion) ?? 0;
+  const asked = watchRevision(query.resourceVersion);
   const resource = resourceOf(kind);
   let revision = store.revision;
 
@@ -97,7 +98,6 @@ export function watch(options: WatchOptions): () => void {
   const bookmark = (annotations?: JsonObject) => {
     const metadata = {
       resourceVersion: String(revision),
-      creationTimestamp: null,
       ...(annotations === undefined ? {} : { annotations }),
     };
     send({
@@ -118,7 +118,7 @@ export function watch(options: WatchOptions): () => void {
     for (const object of list(registry, kind, namespace, all).items) {
       send({ type: "ADDED", object });
     }
-    if (query.sendInitialEvents && query.allowBookmarks) bookmark({ [INITIAL_EVENTS_END]: "true" });
+    if (query.allowBookmarks) bookmark({ [INITIAL_EVENTS_END]: "true" });
   } else {
     const past = store.history.since(resource, asked);
     if (past === undefined) {
@@ -172,4 +172,14 @@ function eventOf(
   // The last state that fitted, at the revision at which it ceased to.
   const last = withMetadata(was, { resourceVersion: String(revision) });
   return { type: "DELETED", object: last };
+}
+
+/** Of a watch a revision that is none is an error of the server's storage. */
+function watchRevision(text: string): number {
+  if (text === "" || /^\d{1,15}$/.test(text)) return Number(text);
+  throw new ApiError(
+    500,
+    "",
+    `resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
+  );
 }

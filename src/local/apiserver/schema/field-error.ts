@@ -6,6 +6,7 @@ export type FieldErrorReason =
   | "FieldValueNotSupported"
   | "FieldValueForbidden"
   | "FieldValueDuplicate"
+  | "FieldValueNotFound"
   | "FieldValueTooLong"
   | "FieldValueTooMany"
   | "FieldValueTypeInvalid";
@@ -46,6 +47,10 @@ export const typeInvalid = (path: string, value: Json, detail: string) =>
 
 export const duplicate = (path: string, value: Json, detail = "") =>
   error("FieldValueDuplicate", path, withDetail(`Duplicate value: ${shown(value)}`, detail));
+
+/** The value names something that is not there. */
+export const notFound = (path: string, value: Json) =>
+  error("FieldValueNotFound", path, `Not found: ${shown(value)}`);
 
 export const forbidden = (path: string, detail: string) =>
   error("FieldValueForbidden", path, withDetail("Forbidden", detail));

@@ -5,14 +5,16 @@ const LABEL_MAX = 63;
 const SUBDOMAIN_MAX = 253;
 const QUALIFIED_NAME = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
-function matching(regex: string, rule: string, examples: readonly string[]): NameRule {
+/** Texts that match a regular expression as a whole; others are told the rule, with examples. */
+export function matching(regex: string, rule: string, examples: readonly string[]): NameRule {
   const whole = new RegExp(`^${regex}$`);
   const shown = examples.map((example) => `'${example}'`).join(",  or ");
   const message = `${rule} (e.g. ${shown}, regex used for validation is '${regex}')`;
   return (text) => (whole.test(text) ? [] : [message]);
 }
 
-const atMost =
+/** A rule for texts that may not be longer than `max`. */
+export const atMost =
   (max: number, rule: NameRule): NameRule =>
   (text) => [
     ...(text.length > max ? [`must be no more than ${max} characters`] : []),

@@ -16,6 +16,13 @@ export const ANNOTATIONS_SIZE_MAX_BYTES = 256 * 1024;
 
 const STANDARD_FINALIZERS = new Set(["kubernetes", "foregroundDeletion", "orphan"]);
 
+/** Whether finalizers need a domain; those of definitions and of custom objects do not. */
+export type FinalizerRule = "qualified" | "any";
+
+/** What finalizers of a kind's objects must look like. */
+export const finalizerRuleOf = (kind: Kind): FinalizerRule =>
+  kind.custom || kind.group === "apiextensions.k8s.io" ? "any" : "qualified";
+
 const NAME_RULES: { readonly [plural: string]: NameRule } = {
   services: dns1035Label,
   namespaces: (text) => (text.includes(".") ? ["must not contain dots"] : dnsLabel(text)),
@@ -38,6 +45,7 @@ export function validateObjectMeta(
   metadata: JsonObject,
   nameRule: NameRule,
   path = "metadata",
+  finalizers: FinalizerRule = "qualified",
 ): FieldError[] {
   const { name, generateName, generation } = metadata;
   const errors: FieldError[] = [];
@@ -59,7 +67,7 @@ export function validateObjectMeta(
   return [
     ...errors,
     ...ownerErrors(metadata["ownerReferences"], child(path, "ownerReferences")),
-    ...finalizerErrors(metadata["finalizers"], child(path, "finalizers")),
+    ...finalizerErrors(metadata["finalizers"], child(path, "finalizers"), finalizers),
     ...labelErrors(metadata["labels"], child(path, "labels")),
     ...annotationErrors(metadata["annotations"], child(path, "annotations")),
   ];
@@ -76,7 +84,8 @@ export function labelErrors(labels: Json | undefined, path: string): FieldError[
   ]);
 }
 
-function annotationErrors(annotations: Json | undefined, path: string): FieldError[] {
+/** Checks a map of annotations. */
+export function annotationErrors(annotations: Json | undefined, path: string): FieldError[] {
   if (!isObject(annotations)) return [];
   // Unlike labels, annotations may have capital letters in their prefix.
   const errors = Object.keys(annotations).flatMap((key) =>
@@ -96,12 +105,17 @@ function annotationErrors(annotations: Json | undefined, path: string): FieldErr
   return errors;
 }
 
-function finalizerErrors(finalizers: Json | undefined, path: string): FieldError[] {
+function finalizerErrors(
+  finalizers: Json | undefined,
+  path: string,
+  rule: FinalizerRule,
+): FieldError[] {
   if (!Array.isArray(finalizers)) return [];
   const errors: FieldError[] = [];
   for (const [position, finalizer] of finalizers.entries()) {
     if (typeof finalizer !== "string") continue;
     errors.push(...qualifiedName(finalizer).map((text) => invalid(path, finalizer, text)));
+    if (rule === "any") continue;
     if (!finalizer.includes("/") && !STANDARD_FINALIZERS.has(finalizer)) {
       const text = "name is neither a standard finalizer name nor is it fully qualified";
       errors.push(invalid(index(path, position), finalizer, text));
@@ -133,7 +147,18 @@ function ownerErrors(owners: Json | undefined, path: string): FieldError[] {
   if (first !== undefined && second !== undefined) {
     const name = (owner: JsonObject) => `${owner["kind"]}/${owner["name"]}`;
     const text = `Only one reference can have Controller set to true. Found "true" in references for ${name(first)} and ${name(second)}`;
-    errors.push(invalid(path, list, text));
+    errors.push(invalid(path, list.map(inOrder), text));
   }
   return errors;
 }
+
+const OWNER_FIELDS = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+
+/** As messages show an owner reference. */
+const inOrder = (owner: JsonObject): JsonObject =>
+  Object.fromEntries(
+    OWNER_FIELDS.flatMap((name) => {
+      const value = owner[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );

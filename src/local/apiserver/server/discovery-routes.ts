@@ -1,3 +1,5 @@
+import type { JsonObject } from "#base/json.ts";
+import { objectAt, stringAt } from "../json-access.ts";
 import {
   aggregatedDiscovery,
   apiGroup,
@@ -13,7 +15,7 @@ import {
 } from "../openapi/openapi-v2.ts";
 import { KUBERNETES_VERSION, openApiV3, openApiV3Index } from "../openapi/openapi-v3.ts";
 import { ApiError } from "../registry/api-error.ts";
-import { type Exchange, sendObject } from "./exchange.ts";
+import { type Exchange, sendDocument, sendObject } from "./exchange.ts";
 import { aggregatedForm } from "./negotiate.ts";
 
 /** What GET /version answers. */
@@ -51,7 +53,6 @@ export function answerDiscovery(
   if (rest.length === 0) {
     const version = aggregatedForm(request.headers.accept);
     if (version !== undefined) {
-      exchange.response.setHeader("vary", "Accept");
       sendAggregated(exchange, kinds, root, version);
     } else {
       sendObject(exchange, 200, root === "api" ? apiVersions(about.address) : apiGroupList(kinds));
@@ -69,17 +70,15 @@ export function answerDiscovery(
 }
 
 function sendAggregated(
-  { response }: Exchange,
+  exchange: Exchange,
   kinds: readonly Kind[],
   root: "api" | "apis",
   version: "v2" | "v2beta1",
 ): void {
-  const text = JSON.stringify(aggregatedDiscovery(kinds, root, version));
-  response.writeHead(200, {
-    "content-type": `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`,
-    "content-length": Buffer.byteLength(text),
+  sendDocument(exchange, {
+    body: JSON.stringify(aggregatedDiscovery(kinds, root, version)),
+    contentType: `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`,
   });
-  response.end(text);
 }
 
 function answerOpenApi(
@@ -87,7 +86,7 @@ function answerOpenApi(
   kinds: readonly Kind[],
   [version, ...rest]: readonly string[],
 ): boolean {
-  const { request, response } = exchange;
+  const { request } = exchange;
   if (version === "v2" && rest.length === 0) {
     const accept = request.headers.accept ?? "";
     if (!accept.includes(OPENAPI_V2_ACCEPT) && !accept.includes("*/*")) {
@@ -98,23 +97,38 @@ function answerOpenApi(
         {},
       );
     }
-    const bytes = openApiV2Protobuf(kinds);
-    response.writeHead(200, {
-      "content-type": OPENAPI_V2_CONTENT_TYPE,
-      "content-length": bytes.byteLength,
-    });
-    response.end(bytes);
+    const body = openApiV2Protobuf(kinds);
+    sendDocument(exchange, { body, contentType: OPENAPI_V2_CONTENT_TYPE });
     return true;
   }
   if (version !== "v3") return false;
+  const index = openApiV3Index(kinds);
   if (rest.length === 0) {
-    sendObject(exchange, 200, openApiV3Index(kinds));
+    sendObject(exchange, 200, index);
     return true;
   }
   const [root, ...groupVersion] = rest;
   const isKnown = root === "api" || root === "apis";
   const document = isKnown ? openApiV3(kinds, groupVersion.join("/")) : undefined;
   if (document === undefined) return false;
-  sendObject(exchange, 200, document);
+  sendOpenApiV3(exchange, document, currentAddress(index, rest.join("/")));
   return true;
+}
+
+/** Where a document is, with the hash of what it says now. */
+const currentAddress = (index: JsonObject, path: string) =>
+  stringAt(objectAt(objectAt(index, "paths"), path), "serverRelativeURL");
+
+/** A document whose address names its content never changes; an old address leads to the new one. */
+function sendOpenApiV3(exchange: Exchange, document: JsonObject, address: string): void {
+  const { url, response } = exchange;
+  const asked = url.searchParams.get("hash");
+  const current = new URLSearchParams(address.split("?")[1]).get("hash");
+  if (asked !== null && asked !== current) {
+    response.writeHead(301, { location: address }).end();
+    return;
+  }
+  const caching = asked === null ? "no-cache, private" : "public, immutable";
+  const body = { body: JSON.stringify(document), contentType: "application/json" };
+  sendDocument(exchange, body, { "cache-control": caching });
 }

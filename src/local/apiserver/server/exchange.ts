@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { stringify as stringifyYaml } from "yaml";
 import type { JsonObject } from "#base/json.ts";
@@ -7,6 +8,9 @@ import type { User } from "../registry/object-api.ts";
 
 /** What etcd behind a real API server takes at most, with some room. */
 const BODY_MAX_BYTES = 3 * 1024 * 1024;
+
+/** As Kubernetes writes YAML: sorted, lists not indented, texts quoted that look like times. */
+const YAML = { version: "1.1", sortMapEntries: true, indentSeq: false, lineWidth: 0 } as const;
 
 /** One request and its answer. */
 export interface Exchange {
@@ -35,12 +39,15 @@ export async function bodyBytes({ request }: Exchange): Promise<Buffer> {
 
 /** Answers with a JSON or YAML body. */
 export function sendObject(
-  { response, warnings }: Exchange,
+  { request, response, warnings }: Exchange,
   code: number,
   body: JsonObject,
   isYaml = false,
 ): void {
-  const text = isYaml ? stringifyYaml(body) : `${JSON.stringify(body)}\n`;
+  const indent = isPretty(request) ? 2 : 0;
+  const text = isYaml
+    ? stringifyYaml(body, YAML)
+    : `${JSON.stringify(body, undefined, indent)}${indent === 0 ? "\n" : ""}`;
   if (warnings.length > 0) response.setHeader("warning", [...new Set(warnings)].map(warningText));
   response.writeHead(code, {
     "content-type": isYaml ? "application/yaml" : "application/json",
@@ -53,3 +60,34 @@ export function sendObject(
 /** As RFC 7234 has it, the way kubectl prints it. */
 const warningText = (text: string) =>
   `299 - "${text.replaceAll(/[\\"]/g, "\\$&").replaceAll(/[\r\n]+/g, " ")}"`;
+
+/** Browsers and `?pretty=true` get JSON that a person can read. */
+function isPretty({ url = "", headers }: IncomingMessage): boolean {
+  const asked = /[?&]pretty=(\w+)/.exec(url)?.[1];
+  if (asked !== undefined) return asked === "true" || asked === "1";
+  return /^(curl|Wget|Mozilla\/5\.0)/.test(headers["user-agent"] ?? "");
+}
+
+/**
+ * Answers with a document that changes rarely: a client that shows the ETag of what it holds is told
+ * that it is still good.
+ */
+export function sendDocument(
+  { request, response }: Exchange,
+  document: { readonly body: string | Uint8Array; readonly contentType: string },
+  headers: { readonly [name: string]: string } = {},
+): void {
+  const { body, contentType } = document;
+  const etag = `"${createHash("sha512").update(body).digest("hex").toUpperCase()}"`;
+  const common = { etag, vary: "Accept", ...headers };
+  if (request.headers["if-none-match"] === etag) {
+    response.writeHead(304, common).end();
+    return;
+  }
+  response.writeHead(200, {
+    ...common,
+    "content-type": contentType,
+    "content-length": Buffer.byteLength(body),
+  });
+  response.end(body);
+}

@@ -42,7 +42,7 @@ export function answerForm(accept: string | undefined): AnswerForm {
   throw new ApiError(
     406,
     "NotAcceptable",
-    "only the following media types are accepted: application/json, application/yaml",
+    "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/json;stream=watch",
     {},
   );
 }

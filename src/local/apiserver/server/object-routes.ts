@@ -7,7 +7,7 @@ import { list, listQuery } from "../registry/lists.ts";
 import { metadataOf } from "../registry/meta.ts";
 import type { ObjectName } from "../registry/object-api.ts";
 import { deleteOptions, isTrue, type WriteOptions, writeOptions } from "../registry/options.ts";
-import { isApplyPatch, patchOf, requireManager } from "../registry/patches.ts";
+import { patchOf, requirePatchOptions } from "../registry/patches.ts";
 import { objectName } from "../registry/registry.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import { answerForm } from "./negotiate.ts";
@@ -83,7 +83,7 @@ async function answerCollection(
   if (method === "GET" || method === "HEAD") {
     const view = viewOf(exchange, context);
     const { namespace } = info;
-    if (isTrue(url.searchParams.get("watch"))) {
+    if (info.isWatch || isTrue(url.searchParams.get("watch"))) {
       answerWatch(exchange, { kind, namespace, view }, context);
       return;
     }
@@ -134,7 +134,7 @@ async function answerPatch(
   const bytes = await bodyBytes(exchange);
   const patch = patchOf(kind, exchange.request.headers["content-type"], bytes);
   const options = optionsOf(exchange, "PatchOptions");
-  if (isApplyPatch(patch)) requireManager(exchange.url.searchParams);
+  requirePatchOptions(patch, exchange.url.searchParams);
   const { registry } = context;
   const written = await registry.patch(kind, nameOf(info), info.subresource, patch, options);
   const shown = showObject(kind, written.object, viewOf(exchange, context));

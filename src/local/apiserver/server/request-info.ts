@@ -10,6 +10,8 @@ export interface RequestInfo {
   readonly name: string;
   /** Empty for the object itself. */
   readonly subresource: string;
+  /** The old form of a watch: `/api/v1/watch/...`. */
+  readonly isWatch: boolean;
 }
 
 /** Subresources of namespaces, whose paths look like those of objects in a namespace. */
@@ -30,6 +32,8 @@ export function requestInfo(path: string): RequestInfo | undefined {
   const group = root === "apis" ? parts.shift() : root === "api" ? "" : undefined;
   const version = parts.shift();
   if (group === undefined || version === undefined) return undefined;
+  const isWatch = parts[0] === "watch";
+  if (isWatch) parts.shift();
   let namespace: string | undefined;
   const isInNamespace =
     parts[0] === "namespaces" && parts.length > 2 && !OF_NAMESPACES.includes(parts[2] ?? "");
@@ -39,5 +43,5 @@ export function requestInfo(path: string): RequestInfo | undefined {
   }
   const [resource = "", name = "", subresource = "", ...rest] = parts;
   if (rest.length > 0) return undefined;
-  return { group, version, namespace, resource, name, subresource };
+  return { group, version, namespace, resource, name, subresource, isWatch };
 }

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Clock } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
 import type { Log } from "#telemetry/log.ts";
-import { ApiError, methodNotSupported } from "../registry/api-error.ts";
+import { ApiError, methodNotSupported, notFound } from "../registry/api-error.ts";
 import type { Registry } from "../registry/registry.ts";
 import { answerDiscovery } from "./discovery-routes.ts";
 import { type Exchange, sendObject } from "./exchange.ts";
@@ -80,23 +80,32 @@ async function route(exchange: Exchange, context: ApiContext): Promise<void> {
   const about = { build: context.build, address: context.address() };
   if (answerDiscovery(exchange, registry.catalog.kinds(), about)) return;
   const info = requestInfo(url.pathname);
-  if (info === undefined || info.resource === "") throw new PageNotFound();
+  if (info === undefined || !isServedGroup(context, info.group)) throw new PageNotFound();
   const pods = registry.catalog.find("", "v1", "pods");
   if (info.group === "" && info.resource === "bindings" && pods !== undefined) {
     await answerBinding(exchange, pods, "", info, context);
     return;
   }
   const kind = registry.catalog.find(info.group, info.version, info.resource);
-  if (kind === undefined || !fitsScope(info, kind.namespaced)) throw new PageNotFound();
+  if (kind === undefined || !fitsScope(info, kind.namespaced)) throw nothingServed();
   const { subresource } = info;
   if (subresource === "" || (subresource === "status" && kind.subresources.includes("status"))) {
     await answerObjects(exchange, kind, info, context);
     return;
   }
   const handler = subresourceHandler(kind, subresource);
-  if (handler === undefined) throw new PageNotFound();
+  if (handler === undefined) {
+    throw kind.custom && subresource === "scale" ? notFound(kind, info.name) : nothingServed();
+  }
   await handler(exchange, info, context);
 }
+
+const isServedGroup = ({ registry }: ApiContext, group: string) =>
+  registry.catalog.kinds().some((kind) => kind.group === group);
+
+/** A path of a served group that leads to no kind. */
+const nothingServed = () =>
+  new ApiError(404, "NotFound", "the server could not find the requested resource", {});
 
 /** Objects of namespaced kinds have no address outside of a namespace, and others none inside. */
 function fitsScope(info: RequestInfo, isNamespaced: boolean): boolean {

@@ -4,10 +4,11 @@ import { scaleOf, withScale } from "../builtins/scale.ts";
 import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { scaleSchema } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
-import { ApiError, badRequest, conflict, methodNotSupported } from "../registry/api-error.ts";
+import { badRequest, conflict, invalidObject, methodNotSupported } from "../registry/api-error.ts";
 import { bodyOf, parseBody } from "../registry/decode.ts";
 import { metadataOf, withMetadata } from "../registry/meta.ts";
 import { patched, patchOf } from "../registry/patches.ts";
+import { invalid } from "../schema/field-error.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import {
   execWithoutWebSocket,
@@ -92,23 +93,10 @@ async function answerScale(
 function requireReplicas(name: string, scale: JsonObject): void {
   const replicas = numberAt(objectAt(scale, "spec"), "replicas");
   if (replicas >= 0) return;
-  throw new ApiError(
-    422,
-    "Invalid",
-    `Scale.autoscaling "${name}" is invalid: spec.replicas: Invalid value: ${replicas}: must be greater than or equal to 0`,
-    {
-      name,
-      group: "autoscaling",
-      kind: "Scale",
-      causes: [
-        {
-          reason: "FieldValueInvalid",
-          message: `Invalid value: ${replicas}: must be greater than or equal to 0`,
-          field: "spec.replicas",
-        },
-      ],
-    },
-  );
+  const target = { group: "autoscaling", kind: "Scale", plural: "scales" } as Kind;
+  throw invalidObject(target, name, [
+    invalid("spec.replicas", replicas, "must be greater than or equal to 0"),
+  ]);
 }
 
 async function answerLog(
@@ -212,9 +200,10 @@ async function answerToken(
   const spec = objectAt(request, "spec");
   const seconds = spec["expirationSeconds"];
   if (typeof seconds === "number" && seconds < TOKEN_SECONDS_MIN) {
-    throw badRequest(
-      "spec.expirationSeconds: Invalid value: may not specify a duration less than 10 minutes",
-    );
+    const target = { ...kind, group: "authentication.k8s.io", kind: "TokenRequest" };
+    throw invalidObject(target, "", [
+      invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"),
+    ]);
   }
   const expirationSeconds = typeof seconds === "number" ? seconds : TOKEN_SECONDS;
   const audiences = stringsAt(spec, "audiences");
@@ -243,6 +232,7 @@ async function answerToken(
       ...spec,
       audiences: audiences.length === 0 ? [context.tokenAudience] : audiences,
       expirationSeconds,
+      boundObjectRef: boundObjectRef ?? null,
     },
     status: { ...issued },
   });

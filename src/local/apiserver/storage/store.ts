@@ -22,8 +22,8 @@ export interface StoredChange {
   readonly after: JsonObject | undefined;
 }
 
-/** The first revision: no object has it, so that 0 and "before everything" are not the same. */
-const FIRST_REVISION = 1;
+/** Where a new store begins to count: clients that write down a small number mean another cluster. */
+const FIRST_REVISION = 100;
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
