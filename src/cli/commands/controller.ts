@@ -142,7 +142,7 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
       ? {
           namespace: flags.leaderElectionNamespace,
           name: flags.leaderElectionId,
-          identity: `${env["POD_NAME"] ?? hostname()}_${crypto.randomUUID()}`,
+          identity: `${env["POD_NAME"] ?? env["HOSTNAME"] ?? hostname()}_${crypto.randomUUID()}`,
           leaseDurationMs: flags.leaderElectionLeaseDuration,
           renewDeadlineMs: flags.leaderElectionRenewDeadline,
         }

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import type { Service } from "#api/kubernetes.ts";
-import type { Clock } from "#base/clock.ts";
+import { type Clock, fromTimestamp } from "#base/clock.ts";
 import { EVENTS, type KubeClient, SERVICES } from "#kube/client.ts";
 
 const CONNECT_TIMEOUT_MS = 500;
@@ -12,27 +12,49 @@ interface Deps {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Where the gateway answers in any case, for the user to take instead. */
+  readonly gateway: string;
+  /** When this run began: refusals of earlier ones count for nothing. */
+  readonly startMs: number;
 }
 
-/** Where a Service of type LoadBalancer answers, or why it does not. */
-export async function balancerNote(service: Service, deps: Deps): Promise<string | undefined> {
-  const { client, clock, signal } = deps;
+/** Where the gateway's Service of type LoadBalancer answers, or why it does not and what does. */
+export async function balancerNote(service: Service, deps: Deps): Promise<string> {
+  const { client, clock, signal, gateway } = deps;
   const { metadata, spec } = service;
   const port = spec.ports?.[0]?.port ?? 0;
-  let ip: string | undefined;
+  let why: string | undefined;
   for (let tries = 0; tries < TRIES_MAX; tries++) {
-    ip = (await client.get(SERVICES, metadata, signal)).status?.loadBalancer?.ingress?.[0]?.ip;
-    if (ip !== undefined && (await answers(ip, port))) {
-      return `The gateway is also the Service ${metadata.name} in ${metadata.namespace}: http://${ip}:${port}`;
+    const ip = (await client.get(SERVICES, metadata, signal)).status?.loadBalancer?.ingress?.[0]
+      ?.ip;
+    if (ip !== undefined) {
+      // First: what listens there may be somebody else's.
+      why = await refusal(service, `${ip}:${port} `, deps);
+      if (why !== undefined) break;
+      if (await answers(ip, port)) {
+        return `The gateway is also the Service ${metadata.name} in ${metadata.namespace}: http://${ip}:${port}`;
+      }
     }
     await clock.sleep(POLL_MS, signal);
   }
+  return `The Service ${metadata.name} does not answer, use ${gateway} instead: ${why ?? "it has no address yet"}`;
+}
+
+/** What this run's kubelet says about a port that it could not open. */
+async function refusal(
+  { metadata }: Service,
+  place: string,
+  { client, signal, startMs }: Deps,
+): Promise<string | undefined> {
   const { items } = await client.list(EVENTS, { namespace: metadata.namespace }, signal);
-  const refusal = items.find(
-    ({ reason, involvedObject }) =>
-      reason === "PortNotOpen" && involvedObject.name === metadata.name,
-  );
-  return `The Service ${metadata.name} does not answer: ${refusal?.message ?? "it has no address yet"}`;
+  return items.find(
+    ({ reason, involvedObject, message, lastTimestamp }) =>
+      reason === "PortNotOpen" &&
+      involvedObject.name === metadata.name &&
+      message?.startsWith(place) &&
+      // Events know only whole seconds.
+      (fromTimestamp(lastTimestamp ?? undefined) ?? 0) >= Math.floor(startMs / 1000) * 1000,
+  )?.message;
 }
 
 function answers(host: string, port: number): Promise<boolean> {
