@@ -7,6 +7,7 @@ import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import type { Log } from "#telemetry/log.ts";
 import { seedHub } from "../hub/seed.ts";
+import { endAllPods } from "../pods/leftovers.ts";
 import { addressAdvice } from "../pods/pod-addresses.ts";
 import { isStateLocked } from "../pods/state-lock.ts";
 import { checkPorts, isRunNoted, takeStateDir } from "../preflight.ts";
@@ -40,6 +41,8 @@ const POLL_MS = 50;
 /** Killed processes see their stdin end and then stop their pods. */
 const EARLIER_RUN_MAX_MS = 30_000;
 const EARLIER_RUN_POLL_MS = 200;
+/** For pods that lost their kubelet; others get what their manifest says. */
+const PODS_GRACE_MS = 5_000;
 
 /**
  * The single machine: a Kubernetes API, a kubelet, and on them, as pods, everything else. Runs until
@@ -57,7 +60,7 @@ export async function runUp(
   const wasKilled = isRunNoted(settings.stateDir);
   const release = takeStateDir(settings.stateDir);
   try {
-    if (wasKilled) await earlierRunEnded(settings, deps, signal);
+    await endEarlierRun(settings, deps, wasKilled, signal);
     await checkPorts(neededPorts(settings));
     await seedHub(hubDir(settings));
     await runOnState(settings, deps, signal);
@@ -68,27 +71,36 @@ export async function runUp(
   }
 }
 
-/** After a kill of `loradock up` its processes still take a moment to stop: their ports get free. */
-async function earlierRunEnded(
+/**
+ * After a kill of `loradock up` its processes still take a moment to stop; what their kubelet could
+ * not stop is stopped here. Then their ports are free.
+ */
+async function endEarlierRun(
   settings: UpSettings,
   { clock, screen }: UpDeps,
+  wasKilled: boolean,
   signal: AbortSignal,
 ): Promise<void> {
+  const { stateDir } = settings;
   const endMs = clock.now() + EARLIER_RUN_MAX_MS;
-  let isTold = false;
-  while (clock.now() < endMs) {
-    const isBusy = isStateLocked(settings.stateDir);
-    if (
-      !isBusy &&
-      (await checkPorts(neededPorts(settings)).then(
-        () => true,
-        () => false,
-      ))
-    )
-      return;
-    if (!isTold) screen.stdout.write("An earlier run was killed; waiting until it has stopped\n");
-    isTold = true;
-    await clock.sleep(EARLIER_RUN_POLL_MS, signal);
+  const until = async (isOver: () => boolean | Promise<boolean>) => {
+    while (!(await isOver()) && clock.now() < endMs) await clock.sleep(EARLIER_RUN_POLL_MS, signal);
+  };
+  if (wasKilled) screen.stdout.write("An earlier run was killed; ending what is left of it\n");
+  await until(() => !isStateLocked(stateDir));
+  // A kubelet that does not end is told by the next one, with its process.
+  if (isStateLocked(stateDir)) return;
+  await endAllPods(stateDir, PODS_GRACE_MS, clock);
+  if (wasKilled) await until(() => arePortsFree(settings));
+}
+
+async function arePortsFree(settings: UpSettings): Promise<boolean> {
+  try {
+    await checkPorts(neededPorts(settings));
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
   }
 }
 
@@ -162,6 +174,8 @@ async function runOnState(settings: UpSettings, deps: UpDeps, signal: AbortSigna
     life.abort();
     await machine.running.catch(() => {});
     await machine.close();
+    // A kubelet that was killed or had just been started again has not stopped any pod.
+    await endAllPods(settings.stateDir, PODS_GRACE_MS, deps.clock);
   }
 }
 

@@ -1,15 +1,7 @@
 import type { Deployment, KubeEvent, KubeObject, Pod, Service } from "#api/kubernetes.ts";
 import { LABEL } from "#api/names.ts";
 import type { Clock } from "#base/clock.ts";
-import {
-  DEPLOYMENTS,
-  EVENTS,
-  type KubeClient,
-  keyOf,
-  MODEL_ADAPTERS,
-  PODS,
-  SERVICES,
-} from "#kube/client.ts";
+import { DEPLOYMENTS, EVENTS, type KubeClient, keyOf, MODEL_ADAPTERS, PODS } from "#kube/client.ts";
 import { type AdapterProgress, adapterProgress, describeAdapters } from "./adapter-progress.ts";
 import { type Applied, applyShipped } from "./apply.ts";
 import { askModel } from "./ask.ts";
@@ -244,12 +236,7 @@ export class Walk {
     const client = await this.#deps.client;
     const service = this.#deps.manifests.controlPlane.find(isBalancer);
     if (service === undefined) return undefined;
-    const { signal, clock } = this.#deps;
-    return await balancerNote(await client.get(SERVICES, service.metadata, signal), {
-      client,
-      clock,
-      signal,
-    });
+    return await balancerNote(service, { ...this.#deps, client, sinceMs: this.#startMs });
   }
 
   #wait<T>(
