@@ -22,29 +22,34 @@ export async function balancerNote(service: Service, deps: Deps): Promise<string
   const { namespace, name } = service.metadata;
   const port = service.spec.ports?.[0]?.port ?? 0;
   for (let tries = 0; tries < TRIES_MAX; tries++) {
-    // Asked first: another process that holds the port would answer as well.
-    const events = (await client.list(EVENTS, { namespace }, signal)).items;
-    const refusal = portRefusal(name, events, sinceMs);
-    if (refusal !== undefined) return `The Service ${name} does not answer: ${refusal}`;
     const { status } = await client.get(SERVICES, { namespace, name }, signal);
     const ip = status?.loadBalancer?.ingress?.[0]?.ip;
-    if (ip !== undefined && (await isOpen(ip, port))) {
-      return `The gateway is also the Service ${name} in ${namespace}: http://${ip}:${port}`;
+    if (ip !== undefined) {
+      // Asked first: another process that holds the port would answer as well.
+      const events = (await client.list(EVENTS, { namespace }, signal)).items;
+      const refusal = portRefusal(name, `${ip}:${port}`, events, sinceMs);
+      if (refusal !== undefined) return `The Service ${name} does not answer: ${refusal}`;
+      if (await isOpen(ip, port)) {
+        return `The gateway is also the Service ${name} in ${namespace}: http://${ip}:${port}`;
+      }
     }
     await clock.sleep(POLL_MS, signal);
   }
   return `The Service ${name} does not answer yet; see kubectl describe service -n ${namespace} ${name}`;
 }
 
-/** Why the port of a Service could not be opened in this run; undefined when nothing says so. Pure. */
+/** Why `place` of a Service could not be opened in this run; undefined when nothing says so. Pure. */
 export function portRefusal(
   service: string,
+  place: string,
   events: readonly KubeEvent[],
   sinceMs: number,
 ): string | undefined {
   return events.find(
-    ({ reason, involvedObject, lastTimestamp }) =>
+    ({ reason, involvedObject, lastTimestamp, message }) =>
       reason === "PortNotOpen" &&
+      // A Service has other addresses than its balancer's.
+      message?.startsWith(`${place} `) === true &&
       involvedObject.name === service &&
       // Events know only whole seconds.
       (fromTimestamp(lastTimestamp ?? undefined) ?? 0) >= Math.floor(sinceMs / 1000) * 1000,
