@@ -39,8 +39,9 @@ export function verdict(results: readonly ModelResult[]): string[] {
   });
 }
 
-/** The results as a table, a line each. */
+/** The results as a table, a line each; nothing when no model was asked. */
 export function table(results: readonly ModelResult[]): string[] {
+  if (results.length === 0) return [];
   const rows = [
     ["MODEL", "PHASE", "PODS", "SECONDS", "TEXT"],
     ...results.map(({ model, phase, pods, seconds, text }) => [

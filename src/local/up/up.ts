@@ -186,7 +186,13 @@ function startMachine(settings: UpSettings, deps: UpDeps, signal: AbortSignal) {
   const startMs = clock.now();
   // One of an earlier run must not be taken for the one that is about to be written.
   rmSync(kubeconfigFile(stateDir), { force: true });
-  const program = { settings, entries: join(ROOT, "src", "main"), node, env };
+  const program = {
+    settings,
+    entries: join(ROOT, "src", "main"),
+    node,
+    // A third less work at every start but the first: nine of the processes are Node with our modules.
+    env: { NODE_COMPILE_CACHE: join(stateDir, "compile-cache"), ...env },
+  };
   const client = Promise.withResolvers<KubeClient & { close(): Promise<void> }>();
   const ready = Promise.withResolvers<void>();
   client.promise.catch(() => {});
