@@ -16,8 +16,8 @@ export interface SystemOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Log;
-  /** PEM of the authority that signed the server's certificate. */
-  readonly ca: string;
+  /** PEM of the authority that signed the server's certificate; undefined: namespaces begin empty. */
+  readonly ca: string | undefined;
 }
 
 /** Namespaces that every cluster has. */
