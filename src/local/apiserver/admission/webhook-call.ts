@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import type { PeerCertificate } from "node:tls";
 import { buildConnector, Client } from "undici";
 import { isAbort } from "#base/abort.ts";
@@ -183,14 +184,27 @@ function goText(error: unknown, { url, servername }: Target): string {
   if (words !== undefined) return words;
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
     const { cert } = error as { cert?: Pick<PeerCertificate, "subjectaltname"> };
-    const names = (cert?.subjectaltname ?? "").replaceAll(/(DNS|IP Address):/g, "");
-    return `${UNVERIFIED} certificate is valid for ${names}, not ${servername ?? url.hostname}`;
+    return `${UNVERIFIED} ${nameText(cert?.subjectaltname ?? "", servername ?? url.hostname)}`;
   }
   if (code === "ECONNREFUSED")
     return `dial tcp ${addressOf(error, url)}: connect: connection refused`;
   if (code === "ENOTFOUND") return `dial tcp: lookup ${url.hostname}: no such host`;
   if (["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"].includes(code)) return "EOF";
   return isAbort(error) ? "context canceled" : messageOf(error);
+}
+
+/** Only names of the same sort are told, as they are all that could have matched. */
+function nameText(subjectAltName: string, wanted: string): string {
+  const isAddress = isIP(wanted) !== 0;
+  const prefix = isAddress ? "IP Address:" : "DNS:";
+  const names = subjectAltName
+    .split(", ")
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice(prefix.length));
+  if (names.length > 0) return `certificate is valid for ${names.join(", ")}, not ${wanted}`;
+  return isAddress
+    ? `cannot validate certificate for ${wanted} because it doesn't contain any IP SANs`
+    : `certificate is not valid for any names, but wanted to match ${wanted}`;
 }
 
 function addressOf(error: unknown, url: URL): string {
