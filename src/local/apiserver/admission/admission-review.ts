@@ -1,8 +1,9 @@
 import { isObject, type JsonObject } from "#base/json.ts";
 import { objectAt, stringAt, stringsAt } from "../json-access.ts";
 import type { Kind } from "../kinds/kind.ts";
+import type { AdmissionRequest } from "../registry/admission.ts";
 import { ApiError } from "../registry/api-error.ts";
-import { type AdmissionRequest, namespaceOf } from "./webhook-match.ts";
+import { namespaceOf } from "./webhook-match.ts";
 
 const API_VERSION = "admission.k8s.io/v1";
 const OPTIONS = {

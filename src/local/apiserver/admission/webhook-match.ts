@@ -2,33 +2,7 @@ import type { LabelSelector } from "#api/kubernetes.ts";
 import { isObject, type JsonObject } from "#base/json.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
 import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
-import type { Kind } from "../kinds/kind.ts";
-import type { User } from "../registry/object-api.ts";
-
-export type Operation = "CREATE" | "UPDATE" | "DELETE" | "CONNECT";
-
-/** One request as admission sees it. */
-export interface AdmissionRequest {
-  readonly operation: Operation;
-  /** The kind of the resource, whose `version` is the one that was asked for. */
-  readonly kind: Kind;
-  /** Empty for the object itself. */
-  readonly subresource: string;
-  /** What kind of object a subresource takes, e.g. Scale; left out when it is the resource's own. */
-  readonly objectKind?: Pick<Kind, "group" | "version" | "kind">;
-  /** Empty for cluster-scoped kinds. */
-  readonly namespace: string;
-  /** Empty when the name is still to be generated. */
-  readonly name: string;
-  /** Undefined for DELETE. */
-  readonly object: JsonObject | undefined;
-  /** Undefined for CREATE. */
-  readonly oldObject: JsonObject | undefined;
-  /** CreateOptions and the like. */
-  readonly options?: JsonObject;
-  readonly user: User;
-  readonly dryRun: boolean;
-}
+import type { AdmissionRequest } from "../registry/admission.ts";
 
 /** One webhook of a configuration, with the defaults of the API. */
 export interface Webhook {

@@ -12,9 +12,9 @@ import { ManualClock } from "#test/support/manual-clock.ts";
 import { objectAt, stringAt } from "../json-access.ts";
 import { builtinKinds } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
+import type { AdmissionRequest } from "../registry/admission.ts";
 import { ApiError } from "../registry/api-error.ts";
 import { makeCertificate, makeKey } from "../server/pki-make.ts";
-import type { AdmissionRequest } from "./webhook-match.ts";
 import { type AdmissionDeps, createAdmission } from "./webhooks.ts";
 
 const kindOf = (name: string): Kind => {

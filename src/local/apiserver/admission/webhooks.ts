@@ -3,6 +3,7 @@ import { messageOf } from "#base/errors.ts";
 import { isObject, type JsonObject, jsonEqual } from "#base/json.ts";
 import { applyJsonPatch } from "#base/json-patch.ts";
 import type { Log } from "#telemetry/log.ts";
+import type { Admission, AdmissionRequest } from "../registry/admission.ts";
 import { ApiError, badRequest, forbidden } from "../registry/api-error.ts";
 import {
   denial,
@@ -14,7 +15,6 @@ import {
 import { matchConditions } from "./match-conditions.ts";
 import { type CallDeps, callWebhook } from "./webhook-call.ts";
 import {
-  type AdmissionRequest,
   isExempt,
   matchesNamespace,
   matchesObject,
@@ -33,18 +33,6 @@ export interface AdmissionDeps extends CallDeps {
   /** The labels of a namespace; undefined when there is none of that name. */
   readonly namespaceLabels: (name: string) => Readonly<Record<string, string>> | undefined;
   readonly log?: Log;
-}
-
-export interface Admission {
-  /**
-   * Lets the mutating webhooks change the object.
-   * @throws ApiError when one refuses the request, or is needed and cannot be asked
-   */
-  mutate(
-    request: AdmissionRequest,
-  ): Promise<{ object: JsonObject | undefined; warnings: readonly string[] }>;
-  /** Asks the validating webhooks, all at once. @throws ApiError as `mutate` does */
-  validate(request: AdmissionRequest): Promise<{ warnings: readonly string[] }>;
 }
 
 /** Admission by the webhooks of Mutating- and ValidatingWebhookConfigurations. */
