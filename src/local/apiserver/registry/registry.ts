@@ -4,6 +4,7 @@ import { allocateService } from "../builtins/services.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { Catalog, CRD_RESOURCE, resourceOf } from "../kinds/catalog.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { prune } from "../schema/structural.ts";
 import type { Store } from "../storage/store.ts";
 import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
@@ -424,7 +425,8 @@ export class Registry {
     if (this.#admission === undefined) return object;
     const answer = await this.#admission.mutate(request);
     for (const warning of answer.warnings) options.warn(warning);
-    return answer.object === object ? object : defaulted(request.kind, answer.object);
+    if (answer.object === undefined || answer.object === object) return object;
+    return defaulted(request.kind, prune(request.kind.schema, answer.object).object);
   }
 
   async #validate(request: AdmissionRequest & { warn: WriteOptions["warn"] }): Promise<void> {

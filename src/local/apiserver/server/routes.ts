@@ -29,7 +29,11 @@ export async function answer(
   const url = urlOf(request);
   try {
     if (HEALTH.some((path) => url.pathname === path || url.pathname.startsWith(`${path}/`))) {
-      response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("ok");
+      const headers = {
+        "content-type": "text/plain; charset=utf-8",
+        "x-content-type-options": "nosniff",
+      };
+      response.writeHead(200, headers).end("ok");
       return;
     }
     await route(exchangeOf(request, response, url, context), context);
