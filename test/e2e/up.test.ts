@@ -306,6 +306,23 @@ if (hasKubectl() || process.env["CI"] === "true") {
       assert.match(await sh(`${command} -s`), /SELECT \* FROM cities/);
     });
 
+    it("does what the README shows, as it stands there", async () => {
+      const readme = readFileSync(join(root, "README.md"), "utf8");
+      const [, block] =
+        /run by test\/e2e\/up\.test\.ts -->\n```sh\n([\s\S]*?)```/.exec(readme) ?? [];
+      assert.ok(block);
+      const script = block
+        .replaceAll(".loradock/", `${stateDir}/`)
+        .replaceAll("127.0.0.1:8888", `127.0.0.1:${ports.gateway}`)
+        .replace("samples/", join(root, "samples/"));
+      const output = await sh(`set -e\n${script}`);
+      assert.match(output, /Phase: +Running/);
+      assert.match(output, /SELECT \* FROM cities/);
+      assert.match(output, /modeladapter\.model\.aibrix\.ai\/qwen-code-lora condition met/);
+      assert.match(output, /service\/qwen-code-lora +ClusterIP +None/);
+      assert.match(output, /"qwen-code-lora" deleted/);
+    });
+
     it("gives the gateway's Service an address", async () => {
       const ip = await sh(
         "kubectl get svc/envoy-aibrix-system-aibrix-eg-903790dc -n envoy-gateway-system -o=jsonpath='{.status.loadBalancer.ingress[0].ip}'",
