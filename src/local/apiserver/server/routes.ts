@@ -160,7 +160,7 @@ export async function answerUpgrade(
     if (subresource !== "exec") throw methodNotSupported();
     const target = kubeletTarget(context, pods, info);
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
-      throw execWithoutWebSocket(target, url.searchParams);
+      throw execWithoutWebSocket(target, url.searchParams, request.headers.upgrade);
     }
     await proxyExec(target, url.searchParams, { request, socket, head });
   } catch (error) {
