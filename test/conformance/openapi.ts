@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject } from "#base/json.ts";
-import { eventually } from "#test/support/eventually.ts";
 import { at } from "./answer.ts";
 import { definition } from "./objects.ts";
 import { define } from "./prepare.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 
 const V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -127,14 +127,10 @@ DESCRIPTION:
     const explained = async (path: string, ...flags: string[]) => {
       const type = [`--api-version=${group}/v1`, ...flags];
       // The schema is published a moment after the kind is served.
-      return eventually(
-        "kubectl explains",
-        async () => {
-          const said = await target.kubectl(["explain", path, ...type]);
-          return said.stdout.includes("A thing") && said.stdout;
-        },
-        PATIENCE_MS,
-      );
+      return soon("kubectl explains", async () => {
+        const said = await target.kubectl(["explain", path, ...type]);
+        return said.stdout.includes("A thing") && said.stdout;
+      });
     };
     assert.equal(await explained("things"), explainedTop(group));
     assert.equal(
@@ -148,8 +144,6 @@ DESCRIPTION:
     assert.deepEqual([said.code, said.stderr], [1, 'error: field "none" does not exist\n']);
   });
 }
-
-const PATIENCE_MS = 20_000;
 
 const SCHEMA = {
   type: "object",
