@@ -70,7 +70,7 @@ export const isTrue = (text: string | null) => text !== null && /^(1|t|true)$/i.
 
 function dryRunErrors(values: readonly string[]): FieldError[] {
   const odd = values.filter((value) => value !== "All");
-  return odd.length === 0 ? [] : [notSupported("dryRun", odd[0] ?? "", ["All"])];
+  return odd.length === 0 ? [] : [notSupported("dryRun", odd, ["All"])];
 }
 
 function invalidOptions(kind: string, errors: readonly FieldError[]): ApiError {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { appendFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { get, request as httpRequest, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { WebSocket } from "ws";
@@ -171,24 +171,32 @@ describe("pods/log", () => {
     await once(response, "end");
   });
 
-  it("cancels the request to the kubelet when the client leaves", async (t) => {
-    let isGone = false;
-    const upstream = await startServer((request, response) => {
-      request.socket.once("close", () => {
-        isGone = true;
+  for (const [when, answers] of [
+    ["before the first byte", false],
+    ["in the middle", true],
+  ] as const) {
+    it(`cancels the request to the kubelet when the client leaves ${when}`, async (t) => {
+      let isAsked = false;
+      let isGone = false;
+      const upstream = await startServer((request, response) => {
+        isAsked = true;
+        request.socket.once("close", () => {
+          isGone = true;
+        });
+        if (answers) response.writeHead(200).write("so far\n");
       });
-      response.writeHead(200).write("so far\n");
+      t.after(() => upstream.close());
+      const target = { pod: podOf(["main"]), node: nodeOf(upstream.port), token: TOKEN };
+      const { port } = await front(t, target);
+      const client = get(`http://127.0.0.1:${port}/log?follow=true`, { agent: false });
+      client.on("error", () => {});
+      client.on("response", (response) => response.on("error", () => {}));
+      if (answers) await once(client, "response");
+      await eventually("the kubelet is asked", () => isAsked);
+      client.destroy();
+      await eventually("the kubelet's side ends", () => isGone);
     });
-    t.after(() => upstream.close());
-    const target = { pod: podOf(["main"]), node: nodeOf(upstream.port), token: TOKEN };
-    const { port } = await front(t, target);
-    const client = get(`http://127.0.0.1:${port}/log?follow=true`, { agent: false });
-    client.on("error", () => {});
-    const [response] = (await once(client, "response")) as [IncomingMessage];
-    response.on("error", () => {});
-    client.destroy();
-    await eventually("the kubelet's side ends", () => isGone);
-  });
+  }
 
   it("cuts the answer when the kubelet breaks off in the middle", async (t) => {
     const upstream = await startServer((_request, response) => {
@@ -322,31 +330,44 @@ describe("pods/exec", () => {
     assert.match(subresourceNotServed("portforward").message, /^pods\/portforward is not served/);
   });
 
-  it("frees the kubelet's side when the client leaves during the handshake", async (t) => {
-    let asked = 0;
-    let left = 0;
-    const silent = createServer((socket) => {
-      asked++;
-      socket.on("error", () => {}).once("close", () => left++);
-      socket.resume();
-    }).listen(0, "127.0.0.1");
-    await once(silent, "listening");
-    t.after(() => silent.close());
-    const { port } = silent.address() as AddressInfo;
-    const { port: frontPort } = await front(t, { ...(await kubelet(t)), node: nodeOf(port) });
-    const client = httpRequest(`http://127.0.0.1:${frontPort}/exec?command=ls`, {
-      headers: {
-        connection: "Upgrade",
-        upgrade: "websocket",
-        "sec-websocket-version": "13",
-        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
-        "sec-websocket-protocol": "v5.channel.k8s.io",
-      },
+  for (const [when, answers] of [
+    ["during the handshake", false],
+    ["later, without a word", true],
+  ] as const) {
+    it(`frees the kubelet's side when the client leaves ${when}`, async (t) => {
+      let asked = 0;
+      let left = 0;
+      const upstream = createServer((socket) => {
+        socket.on("error", () => {}).once("close", () => left++);
+        socket.once("data", () => {
+          asked++;
+          const head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n";
+          if (answers) socket.write(`${head}Upgrade: websocket\r\n\r\n`);
+        });
+      }).listen(0, "127.0.0.1");
+      await once(upstream, "listening");
+      t.after(() => upstream.close());
+      const node = nodeOf((upstream.address() as AddressInfo).port);
+      const { port } = await front(t, { pod: podOf(["main"]), node, token: TOKEN });
+      const client = httpRequest(`http://127.0.0.1:${port}/exec?command=ls`, { headers: UPGRADE });
+      client.on("error", () => {});
+      client.end();
+      if (answers) {
+        const [, socket] = (await once(client, "upgrade")) as [IncomingMessage, Socket];
+        socket.resetAndDestroy();
+      } else {
+        await eventually("the kubelet is asked", () => asked === 1);
+        client.destroy();
+      }
+      await eventually("the kubelet is left", () => left === 1);
     });
-    client.on("error", () => {});
-    client.end();
-    await eventually("the kubelet is asked", () => asked === 1);
-    client.destroy();
-    await eventually("the kubelet is left", () => left === 1);
-  });
+  }
 });
+
+const UPGRADE = {
+  connection: "Upgrade",
+  upgrade: "websocket",
+  "sec-websocket-version": "13",
+  "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+  "sec-websocket-protocol": "v5.channel.k8s.io",
+};

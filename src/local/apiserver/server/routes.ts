@@ -1,10 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Clock } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import { ApiError, methodNotSupported, notFound } from "../registry/api-error.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { ApiContext } from "./api-context.ts";
 import { answerDiscovery } from "./discovery-routes.ts";
 import { type Exchange, sendObject } from "./exchange.ts";
 import {
@@ -16,24 +15,6 @@ import {
 import { answerObjects } from "./object-routes.ts";
 import { type RequestInfo, requestInfo } from "./request-info.ts";
 import { answerBinding, kubeletTarget, subresourceHandler } from "./subresources.ts";
-import type { Tokens } from "./tokens.ts";
-
-/** What every request may need. */
-export interface ApiContext {
-  readonly registry: Registry;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: () => number;
-  readonly tokens: Tokens;
-  /** Who tokens are for unless a request says otherwise. */
-  readonly tokenAudience: string;
-  readonly kubeletToken: () => string;
-  /** `host:port` where the server is reached. */
-  readonly address: () => string;
-  readonly build: string;
-  /** Aborted when the server stops: watches end. */
-  readonly leave: AbortSignal;
-}
 
 const HEALTH = ["/healthz", "/readyz", "/livez"];
 /** Open to everybody, as on a real API server. */
@@ -48,7 +29,11 @@ export async function answer(
   const url = urlOf(request);
   try {
     if (HEALTH.some((path) => url.pathname === path || url.pathname.startsWith(`${path}/`))) {
-      response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("ok");
+      const headers = {
+        "content-type": "text/plain; charset=utf-8",
+        "x-content-type-options": "nosniff",
+      };
+      response.writeHead(200, headers).end("ok");
       return;
     }
     await route(exchangeOf(request, response, url, context), context);

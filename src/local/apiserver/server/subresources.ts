@@ -9,6 +9,7 @@ import { bodyOf, parseBody } from "../registry/decode.ts";
 import { metadataOf, withMetadata } from "../registry/meta.ts";
 import { patched, patchOf } from "../registry/patches.ts";
 import { invalid } from "../schema/field-error.ts";
+import type { ApiContext } from "./api-context.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import {
   execWithoutWebSocket,
@@ -18,7 +19,6 @@ import {
 } from "./kubelet-proxy.ts";
 import { nameOf, optionsOf, requireObject, virtualBody } from "./object-routes.ts";
 import type { RequestInfo } from "./request-info.ts";
-import type { ApiContext } from "./routes.ts";
 
 /** Answers a request for a subresource other than status; undefined when the kind has no such one. */
 export function subresourceHandler(
