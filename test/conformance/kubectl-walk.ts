@@ -1,9 +1,12 @@
 /** What a person sees who works with ModelAdapters through kubectl, word for word. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { it } from "node:test";
+import { stripVTControlCharacters } from "node:util";
 import { deployment, GROUP, pod } from "./objects.ts";
 import { soon } from "./soon.ts";
 import type { Printed, Target } from "./target.ts";
@@ -156,6 +159,82 @@ NAME                  READY   UP-TO-DATE   AVAILABLE   AGE
 deployment.apps/web   0/1     0            0           AGE
 `,
     );
+  });
+
+  it("kubectl get --watch prints what happens as it happens", async () => {
+    const namespace = await target.namespace();
+    const path = `${GROUP}/namespaces/${namespace}/modeladapters`;
+    const named = manifest("one", { artifactURL: "s3://a/b" });
+    await target.create(path, named);
+    const kubectl = spawn("kubectl", [
+      `--kubeconfig=${target.kubeconfig}`,
+      `--namespace=${namespace}`,
+      ..."get modeladapters --watch --output-watch-events".split(" "),
+    ]);
+    try {
+      const lines = createInterface(kubectl.stdout)[Symbol.asyncIterator]();
+      const line = async () => {
+        const { value } = await lines.next();
+        return String(value).replace(/ +\d+s$/, " AGE");
+      };
+      const heading = await line();
+      assert.match(
+        heading,
+        /^EVENT {6}NAME {3}PHASE {3}DESIRED {3}READY {3}CANDIDATES {3}MODEL PATH {3}AGE$/,
+      );
+      assert.match(await line(), /^ADDED {6}one {39,}s3:\/\/a\/b AGE$/);
+      await setPhase(path, "Running");
+      assert.match(await line(), /^MODIFIED {3}one +Running +s3:\/\/a\/b AGE$/);
+      await target.delete(`${path}/one`);
+      assert.match(await line(), /^DELETED {4}one +Running +s3:\/\/a\/b AGE$/);
+    } finally {
+      kubectl.kill();
+    }
+  });
+
+  const setPhase = async (path: string, phase: string) =>
+    (await target.patch(`${path}/one/status`, "merge", { status: { phase } })).expect(200);
+
+  it("kubectl version and cluster-info", async () => {
+    const version = await target.kubectl(["version"]);
+    assert.match(version.stdout, /^Server Version: v1\.34\.\d+/m);
+    const info = await target.kubectl(["cluster-info"]);
+    assert.equal(
+      stripVTControlCharacters(info.stdout),
+      `Kubernetes control plane is running at ${target.server}\n\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.\n`,
+    );
+  });
+
+  it("kubectl get crd", async () => {
+    const name = "modeladapters.model.aibrix.ai";
+    const said = await target.kubectl(["get", "crd", name]);
+    assert.match(
+      said.stdout,
+      /^NAME {28}CREATED AT\nmodeladapters\.model\.aibrix\.ai {3}20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n$/,
+    );
+  });
+
+  it("kubectl describe of a pod, with its events", async () => {
+    const namespace = await target.namespace();
+    const core = `/api/v1/namespaces/${namespace}`;
+    const made = await target.create(`${core}/pods`, pod("one"));
+    await target.create(`${core}/events`, {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name: "one" },
+      involvedObject: { kind: "Pod", namespace, name: "one", uid: made.uid },
+      reason: "Tested",
+      message: "was tested",
+      type: "Normal",
+      source: { component: "test" },
+      firstTimestamp: made.at("metadata.creationTimestamp") ?? null,
+      lastTimestamp: made.at("metadata.creationTimestamp") ?? null,
+      count: 1,
+    });
+    const said = await target.kubectl(["describe", "pod", "one"], { namespace });
+    assert.match(said.stdout, /^Name: {9}one\n/);
+    assert.match(said.stdout, /^QoS Class: {8}BestEffort$/m);
+    assert.match(said.stdout, /^ {2}Normal {2}Tested {2}\d+s +test {2}was tested$/m);
   });
 
   it("kubectl wait --for=delete", async () => {
