@@ -286,6 +286,30 @@ export function errorTests(target: Target): void {
     assert.match(answer.text, /^apiVersion: v1\ndata:\n {2}a: b\nkind: ConfigMap\nmetadata:\n/);
   });
 
+  it("a body that is too large", async () => {
+    const data = { a: "x".repeat(3 * 1024 * 1024) };
+    (await target.post(await path(), configMap("one", data))).refused({
+      code: 413,
+      reason: "RequestEntityTooLarge",
+      message: "Request entity too large: limit is 3145728",
+    });
+  });
+
+  it("an object that is too large", async () => {
+    const data = { a: "x".repeat(1024 * 1024 + 1) };
+    const message = "Too long: may not be more than 1048576 bytes";
+    (await target.post(await path(), configMap("one", data))).refused({
+      code: 422,
+      reason: "Invalid",
+      message: `ConfigMap "one" is invalid: []: ${message}`,
+      details: {
+        name: "one",
+        kind: "ConfigMap",
+        causes: [{ reason: "FieldValueTooLong", message, field: "[]" }],
+      },
+    });
+  });
+
   it("a path that nobody serves", async () => {
     for (const path of ["/apis/none.example.com/v1/nones", "/nowhere"]) {
       const answer = await target.get(path);
