@@ -47,6 +47,8 @@ export interface Written {
   readonly isCreated: boolean;
 }
 
+const OPTIONS_KINDS = { CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions" };
+
 /** How often a write without a version of its own is put on top of a newer one before it is a conflict. */
 const RETRIES_MAX = 5;
 const NAME_SUFFIX_LENGTH = 5;
@@ -209,8 +211,7 @@ export class Registry {
   ): Promise<Removal> {
     const object = this.get(kind, name);
     await this.#validate({
-      ...this.#question(kind, name, options),
-      operation: "DELETE",
+      ...this.#question("DELETE", kind, name, options),
       oldObject: object,
     });
     return this.deleteNow(kind, name, request, options.dryRun);
@@ -223,6 +224,9 @@ export class Registry {
     if (dryRun || removal.step === "wait") return removal;
     const key = keyOf(kind, name);
     if (removal.step === "remove") {
+      // A pod without grace is marked like any other; watchers see both.
+      if (removal.object !== object)
+        this.store.put(key, this.#objects.asStored(kind, removal.object));
       this.store.remove(key);
       return removal;
     }
@@ -288,7 +292,7 @@ export class Registry {
     const { kind } = context;
     this.#requireCreatable(kind);
     const name = { namespace, name: stringAt(metadataOf(draft), "name") };
-    const question = { ...this.#question(kind, name, options), operation: "CREATE" as const };
+    const question = this.#question("CREATE", kind, name, options);
     const admittedDraft = await this.#mutate({ ...question, object: draft }, draft, options);
     const object = this.#completeCreation(context, admittedDraft);
     await this.#validate({ ...question, object });
@@ -373,8 +377,7 @@ export class Registry {
     isApply = false,
   ): Promise<JsonObject> {
     const question = {
-      ...this.#question(kind, name, options),
-      operation: "UPDATE" as const,
+      ...this.#question("UPDATE", kind, name, options),
       subresource,
     };
     for (let attempt = 1; ; attempt++) {
@@ -411,10 +414,26 @@ export class Registry {
     return this.shownAs(kind, this.store.put(key, this.#objects.asStored(kind, after)));
   }
 
-  #question(kind: Kind, { namespace, name }: ObjectName, options: WriteOptions) {
-    const { user, dryRun, warn } = options;
+  #question(
+    operation: "CREATE" | "UPDATE" | "DELETE",
+    kind: Kind,
+    { namespace, name }: ObjectName,
+    { user, dryRun, warn, given }: WriteOptions,
+  ) {
+    const options = { kind: OPTIONS_KINDS[operation], apiVersion: "meta.k8s.io/v1", ...given };
     const nothing = { object: undefined, oldObject: undefined };
-    return { kind, namespace, name, user, dryRun, warn, subresource: "", ...nothing };
+    return {
+      operation,
+      kind,
+      namespace,
+      name,
+      user,
+      dryRun,
+      warn,
+      options,
+      subresource: "",
+      ...nothing,
+    };
   }
 
   async #mutate(

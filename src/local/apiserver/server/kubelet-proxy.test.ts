@@ -43,7 +43,7 @@ async function front(t: TestContext, target: KubeletTarget) {
   const { server, port } = await startServer((request, response) => {
     const { searchParams } = new URL(request.url ?? "/", "http://front");
     const action = request.url?.startsWith("/exec")
-      ? Promise.reject(execWithoutWebSocket(target, searchParams))
+      ? Promise.reject(execWithoutWebSocket(target, searchParams, request.headers.upgrade))
       : proxyLog(target, searchParams, response);
     action.catch((error: unknown) => {
       assert.ok(error instanceof ApiError, String(error));
@@ -225,7 +225,7 @@ describe("pods/log", () => {
       await refusal(await kubelet(t, "waiting")),
       '400 container "main" in pod "web" is waiting to start: ContainerCreating',
     );
-    assert.equal(await refusal({ ...running, node: undefined }), '404 nodes "here" not found');
+    assert.equal(await refusal({ ...running, node: undefined }), '404 pods "here" not found');
     assert.equal(
       await refusal({ ...running, token: "wrong" }),
       "401 the server has asked for the client to provide credentials ( pods/log web)",
@@ -237,6 +237,14 @@ describe("pods/log", () => {
     assert.equal(
       await refusal(running, "tailLines=x"),
       '400 strconv.ParseInt: parsing "x": invalid syntax',
+    );
+    assert.equal(
+      await refusal(running, "sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z"),
+      '422 PodLogOptions "web" is invalid: []: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified',
+    );
+    assert.equal(
+      await refusal(running, "sinceTime=xx"),
+      '400 parsing time "xx" as "2006-01-02T15:04:05Z07:00": cannot parse "xx" as "2006"',
     );
     const port = await closedPort();
     assert.equal(
@@ -317,15 +325,15 @@ describe("pods/exec", () => {
 
   it("answers SPDY with the fault of the request, else with what is needed", async (t) => {
     const running = await kubelet(t);
+    const answer = (query: string, upgrade?: string) =>
+      execWithoutWebSocket(running, new URLSearchParams(query), upgrade).message;
+    assert.equal(
+      answer("command=ls", "SPDY/3.1"),
+      "exec needs a WebSocket: use kubectl 1.30 or newer; SPDY is not spoken here",
+    );
+    assert.equal(answer("container=no", "SPDY/3.1"), "container no is not valid for pod web");
     const { message } = await front(t, running);
-    assert.equal(
-      await message("exec?command=ls", "POST"),
-      "400 exec needs a WebSocket: use kubectl 1.30 or newer; SPDY is not spoken here",
-    );
-    assert.equal(
-      await message("exec?container=no", "POST"),
-      "400 container no is not valid for pod web",
-    );
+    assert.equal(await message("exec?command=ls", "POST"), "400 Upgrade request required");
     assert.equal(subresourceNotServed("attach").code, 405);
     assert.match(subresourceNotServed("portforward").message, /^pods\/portforward is not served/);
   });
