@@ -134,7 +134,7 @@ export function kubectlTests(target: Target): void {
         "rolebinding.rbac.authorization.k8s.io/one created",
       ],
     ];
-    // Built-in kinds are sent as JSON too when the output is asked for.
+    // kubectl sends built-in kinds as protobuf, unless it has them from a file.
     for (const [command, said] of commands) {
       const dry = await target.kubectl(
         ["create", ...command.split(" "), "--dry-run=client", "-o", "json"],

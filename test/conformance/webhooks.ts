@@ -354,8 +354,9 @@ export function webhookTests(target: Target): void {
     });
     const made = await target.create(world.maps, configMap("one"));
     assert.deepEqual(made.warnings, ["take care", 'say "so"']);
-    const said = await target.kubectl(["create", "configmap", "two"], {
+    const said = await target.kubectl(["create", "-f", "-"], {
       namespace: world.namespace,
+      input: JSON.stringify(configMap("two")),
     });
     assert.deepEqual(said, {
       code: 0,
