@@ -2,14 +2,13 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject, type JsonObject } from "#base/json.ts";
-import { eventually } from "#test/support/eventually.ts";
 import { at } from "./answer.ts";
 import { adapter, configMap, GROUP } from "./objects.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 import { startWebhook, type Verdict, type WebhookServer } from "./webhook-server.ts";
 
 const ADMISSION = "/apis/admissionregistration.k8s.io/v1";
-const PATIENCE_MS = 20_000;
 /** Of the object with which `installed` finds out that a configuration is in force. */
 const PROBE = "probe";
 
@@ -74,12 +73,11 @@ export function webhookTests(target: Target): void {
       ],
     });
     const probe = { apiVersion: "v1", kind: "Secret", metadata: { name: PROBE } };
-    await eventually(
+    await soon(
       `the webhook ${name} is in force`,
       async () =>
         (await target.post(`/api/v1/namespaces/${namespace}/secrets?dryRun=All`, probe)).status >=
         400,
-      PATIENCE_MS,
     );
     return {
       namespace,
@@ -356,8 +354,9 @@ export function webhookTests(target: Target): void {
     });
     const made = await target.create(world.maps, configMap("one"));
     assert.deepEqual(made.warnings, ["take care", 'say "so"']);
-    const said = await target.kubectl(["create", "configmap", "two"], {
+    const said = await target.kubectl(["create", "-f", "-"], {
       namespace: world.namespace,
+      input: JSON.stringify(configMap("two")),
     });
     assert.deepEqual(said, {
       code: 0,
@@ -404,12 +403,11 @@ export function webhookTests(target: Target): void {
       webhooks: [hook("a", ["configmaps"]), hook("b", ["configmaps"]), hook("p", ["secrets"])],
     });
     const probe = { apiVersion: "v1", kind: "Secret", metadata: { name: PROBE } };
-    await eventually(
+    await soon(
       "the webhooks are in force",
       async () =>
         (await target.post(`/api/v1/namespaces/${namespace}/secrets?dryRun=All`, probe)).status >=
         400,
-      PATIENCE_MS,
     );
     const made = await target.create(
       `/api/v1/namespaces/${namespace}/configmaps`,
