@@ -1,10 +1,11 @@
 /** A program in Go, with the library that Kubernetes' own clients and most controllers use. */
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
 import { promisify } from "node:util";
+import { canUse } from "#test/support/programs.ts";
 import { kubeCache } from "../../scripts/kube-build.ts";
 import type { Target } from "./target.ts";
 
@@ -12,11 +13,8 @@ const SOURCE = join(import.meta.dirname, "client-go");
 const run = promisify(execFile);
 const TIMEOUT_MS = 120_000;
 
-/** Without Go there is nothing to build it with; against the real API, Go is there anyway. */
-const hasGo = spawnSync("go", ["version"]).status === 0;
-
 export function clientGoTests(target: Target): void {
-  if (!hasGo) return;
+  if (!canUse("go")) return;
   it("client-go: discovery, typed and dynamic clients, informers, apply, leader election", async () => {
     const program = await build();
     const namespace = await target.namespace();

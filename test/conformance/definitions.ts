@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { Json, JsonObject } from "#base/json.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at, lasting } from "./answer.ts";
 import { definition } from "./objects.ts";
 import { define, established } from "./prepare.ts";
@@ -305,7 +306,7 @@ export function definitionTests(target: Target): void {
     (await target.patch(`${path}/one`, "merge", { spec: { max: 9 } })).expect(200);
   });
 
-  it("scale, columns, short names and categories", async () => {
+  itWithKubectl("scale, columns, short names and categories", async () => {
     const group = groupOf("shape");
     const word = target.unique("th").replaceAll("-", "");
     const crd = definition(

@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { it } from "node:test";
 import { stripVTControlCharacters } from "node:util";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { deployment, GROUP, pod } from "./objects.ts";
 import { soon } from "./soon.ts";
 import type { Printed, Target } from "./target.ts";
@@ -66,7 +66,7 @@ function plain(text: string, namespace: string, folder: string): string {
 }
 
 export function kubectlTests(target: Target): void {
-  it("a day with kubectl", async () => {
+  itWithKubectl("a day with kubectl", async () => {
     const namespace = await target.namespace();
     const folder = mkdtempSync(join(tmpdir(), "loradock-walk-"));
     try {
@@ -76,7 +76,7 @@ export function kubectlTests(target: Target): void {
     }
   });
 
-  it("kubectl rollout status waits for a deployment", async () => {
+  itWithKubectl("kubectl rollout status waits for a deployment", async () => {
     const namespace = await target.namespace();
     const path = `/apis/apps/v1/namespaces/${namespace}/deployments`;
     await target.create(path, deployment("web", { replicas: 1 }));
@@ -97,7 +97,7 @@ export function kubectlTests(target: Target): void {
     assert.ok(said.stdout.endsWith('deployment "web" successfully rolled out\n'), said.stdout);
   });
 
-  it("kubectl scale, set image, rollout restart of a deployment", async () => {
+  itWithKubectl("kubectl scale, set image, rollout restart of a deployment", async () => {
     const namespace = await target.namespace();
     const path = `/apis/apps/v1/namespaces/${namespace}/deployments`;
     await target.create(path, deployment("web"));
@@ -120,7 +120,7 @@ export function kubectlTests(target: Target): void {
     assert.equal(found.at("metadata.generation"), 4);
   });
 
-  it("kubectl create of everything that has a command", async () => {
+  itWithKubectl("kubectl create of everything that has a command", async () => {
     const namespace = await target.namespace();
     const commands: readonly (readonly [string, string])[] = [
       ["configmap one --from-literal=a=b", "configmap/one created"],
@@ -145,7 +145,7 @@ export function kubectlTests(target: Target): void {
     }
   });
 
-  it("kubectl get of several kinds at once", async () => {
+  itWithKubectl("kubectl get of several kinds at once", async () => {
     const namespace = await target.namespace();
     await target.create(`/api/v1/namespaces/${namespace}/pods`, pod("one"));
     await target.create(`/apis/apps/v1/namespaces/${namespace}/deployments`, deployment("web"));
@@ -161,7 +161,7 @@ deployment.apps/web   0/1     0            0           AGE
     );
   });
 
-  it("kubectl get --watch prints what happens as it happens", async () => {
+  itWithKubectl("kubectl get --watch prints what happens as it happens", async () => {
     const namespace = await target.namespace();
     const path = `${GROUP}/namespaces/${namespace}/modeladapters`;
     const named = manifest("one", { artifactURL: "s3://a/b" });
@@ -195,7 +195,7 @@ deployment.apps/web   0/1     0            0           AGE
   const setPhase = async (path: string, phase: string) =>
     (await target.patch(`${path}/one/status`, "merge", { status: { phase } })).expect(200);
 
-  it("kubectl version and cluster-info", async () => {
+  itWithKubectl("kubectl version and cluster-info", async () => {
     const version = await target.kubectl(["version"]);
     assert.match(version.stdout, /^Server Version: v1\.34\.\d+/m);
     const info = await target.kubectl(["cluster-info"]);
@@ -205,7 +205,7 @@ deployment.apps/web   0/1     0            0           AGE
     );
   });
 
-  it("kubectl get crd", async () => {
+  itWithKubectl("kubectl get crd", async () => {
     const name = "modeladapters.model.aibrix.ai";
     const said = await target.kubectl(["get", "crd", name]);
     assert.match(
@@ -214,7 +214,7 @@ deployment.apps/web   0/1     0            0           AGE
     );
   });
 
-  it("kubectl describe of a pod, with its events", async () => {
+  itWithKubectl("kubectl describe of a pod, with its events", async () => {
     const namespace = await target.namespace();
     const core = `/api/v1/namespaces/${namespace}`;
     const made = await target.create(`${core}/pods`, pod("one"));
@@ -237,7 +237,7 @@ deployment.apps/web   0/1     0            0           AGE
     assert.match(said.stdout, /^ {2}Normal {2}Tested {2}\d+s +test {2}was tested$/m);
   });
 
-  it("kubectl wait --for=delete", async () => {
+  itWithKubectl("kubectl wait --for=delete", async () => {
     const namespace = await target.namespace();
     const path = `/api/v1/namespaces/${namespace}/pods`;
     await target.create(path, pod("one", { nodeName: "n1" }));

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { adapter, configMap, GROUP, pod } from "./objects.ts";
 import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
@@ -117,7 +118,7 @@ export function namespaceTests(target: Target): void {
       );
     });
 
-    it("kubectl delete namespace waits for it", async () => {
+    itWithKubectl("kubectl delete namespace waits for it", async () => {
       const name = await target.namespace();
       const said = await target.kubectl(["delete", "namespace", name]);
       assert.deepEqual(said, { code: 0, stdout: `namespace "${name}" deleted\n`, stderr: "" });

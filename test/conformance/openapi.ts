@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject } from "#base/json.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at } from "./answer.ts";
 import { definition } from "./objects.ts";
 import { define } from "./prepare.ts";
@@ -81,7 +82,7 @@ export function openApiTests(target: Target): void {
     assert.ok(answer.text.startsWith("\n\x032.0\x12"), JSON.stringify(answer.text.slice(0, 20)));
   });
 
-  it("kubectl explain of a field of a deployment", async () => {
+  itWithKubectl("kubectl explain of a field of a deployment", async () => {
     const said = await target.kubectl(["explain", "deployment.spec.replicas"]);
     assert.equal(said.code, 0, said.stderr);
     const head =
@@ -89,7 +90,7 @@ export function openApiTests(target: Target): void {
     assert.ok(said.stdout.startsWith(head), said.stdout);
   });
 
-  it("kubectl explain of a ModelAdapter", async () => {
+  itWithKubectl("kubectl explain of a ModelAdapter", async () => {
     const said = await target.kubectl(["explain", "modeladapter.spec"]);
     assert.equal(said.code, 0, said.stderr);
     assert.ok(
@@ -104,7 +105,7 @@ export function openApiTests(target: Target): void {
     assert.match(said.stdout, /^ {2}additionalConfig\t<map\[string\]string>$/m);
   });
 
-  it("kubectl explain of a kind of its own", async () => {
+  itWithKubectl("kubectl explain of a kind of its own", async () => {
     const group = `${target.unique("explain")}.example.com`;
     await define(target, definition(group, "Thing", { schema: { openAPIV3Schema: SCHEMA } }));
     const explained = async (path: string, ...flags: string[]) => {
@@ -122,7 +123,7 @@ export function openApiTests(target: Target): void {
     );
   });
 
-  it("kubectl explain of a field that is not there", async () => {
+  itWithKubectl("kubectl explain of a field that is not there", async () => {
     const said = await target.kubectl(["explain", "modeladapter.spec.none"]);
     assert.deepEqual([said.code, said.stderr], [1, 'error: field "none" does not exist\n']);
   });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject, type JsonObject } from "#base/json.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at } from "./answer.ts";
 import { adapter, configMap, GROUP } from "./objects.ts";
 import { soon } from "./soon.ts";
@@ -238,7 +239,7 @@ export function webhookTests(target: Target): void {
     (await target.get(`${world.maps}/one`)).expect(200);
   });
 
-  it("kubectl passes a denial on", async () => {
+  itWithKubectl("kubectl passes a denial on", async () => {
     await using world = await setUp({
       kind: "Validating",
       decide: () => ({ allowed: false, status: { message: "not today" } }),
@@ -347,7 +348,7 @@ export function webhookTests(target: Target): void {
     (await target.post(world.maps, configMap("no-1"))).expect(400);
   });
 
-  it("warnings reach the client", async () => {
+  itWithKubectl("warnings reach the client", async () => {
     await using world = await setUp({
       kind: "Validating",
       decide: () => ({ allowed: true, warnings: ["take care", 'say "so"'] }),

@@ -17,6 +17,7 @@ import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
+import { canUse } from "#test/support/programs.ts";
 
 const root = join(import.meta.dirname, "../..");
 const run = promisify(execFile);
@@ -266,16 +267,7 @@ describe("loradock up", () => {
   });
 });
 
-function hasKubectl(): boolean {
-  try {
-    execFileSync("kubectl", ["version", "--client"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-if (hasKubectl() || process.env["CI"] === "true") {
+if (canUse("kubectl")) {
   describe("loradock up with kubectl", () => {
     let machine: ReturnType<typeof up>;
     before(async () => {
@@ -348,6 +340,4 @@ if (hasKubectl() || process.env["CI"] === "true") {
       assert.ok(readFileSync(join(stateDir, "logs/kubelet.log"), "utf8").length > 0);
     });
   });
-} else {
-  console.log("kubectl is not on the PATH: what needs it was not tested");
 }
