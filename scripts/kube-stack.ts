@@ -27,6 +27,8 @@ export interface KubeStackOptions {
   readonly port: number;
   /** etcd takes this port and the next one. */
   readonly etcdPort: number;
+  /** Whether it outlives the process that starts it, Ctrl-C in its terminal included. */
+  readonly detached: boolean;
 }
 
 export interface KubeStack {
@@ -39,14 +41,16 @@ export interface KubeStack {
 
 /** Starts all three; resolves when the API answers /readyz. On failure nothing is left running. */
 export async function startKube(options: KubeStackOptions): Promise<KubeStack> {
-  const { dir, port, etcdPort, programs } = options;
+  const { dir, port, etcdPort, programs, detached } = options;
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const files = await writeFiles(dir, port);
   const etcdUrl = `http://${HOST}:${etcdPort}`;
   const peerUrl = `http://${HOST}:${etcdPort + 1}`;
   const children: ChildProcess[] = [];
+  const start = (name: string, command: string, args: readonly string[]) =>
+    startProcess(dir, name, command, args, detached);
   try {
-    const etcd = start(dir, "etcd", programs.etcd, [
+    const etcd = start("etcd", programs.etcd, [
       `--data-dir=${join(dir, "etcd")}`,
       `--listen-client-urls=${etcdUrl}`,
       `--advertise-client-urls=${etcdUrl}`,
@@ -59,7 +63,7 @@ export async function startKube(options: KubeStackOptions): Promise<KubeStack> {
     ]);
     children.push(etcd);
     await answering(`${etcdUrl}/health`, {}, etcd, join(dir, "etcd.log"));
-    const server = start(dir, "apiserver", programs.apiServer, [
+    const server = start("apiserver", programs.apiServer, [
       `--etcd-servers=${etcdUrl}`,
       `--bind-address=${HOST}`,
       `--advertise-address=${HOST}`,
@@ -80,7 +84,7 @@ export async function startKube(options: KubeStackOptions): Promise<KubeStack> {
     children.push(server);
     const ready = { ca: files.ca, token: files.adminToken };
     await answering(`https://${HOST}:${port}/readyz`, ready, server, join(dir, "apiserver.log"));
-    children.push(start(dir, "gc", programs.garbageCollector, [files.collector]));
+    children.push(start("gc", programs.garbageCollector, [files.collector]));
     return { kubeconfig: files.admin, etcdUrl, children };
   } catch (error) {
     await stopChildren(children);
@@ -166,10 +170,15 @@ async function writeFiles(dir: string, port: number) {
   };
 }
 
-function start(dir: string, name: string, command: string, args: readonly string[]): ChildProcess {
+function startProcess(
+  dir: string,
+  name: string,
+  command: string,
+  args: readonly string[],
+  detached: boolean,
+): ChildProcess {
   const log = openSync(join(dir, `${name}.log`), "a", 0o600);
-  // A session of its own: Ctrl-C in the terminal of `up` is not for it.
-  const child = spawn(command, [...args], { detached: true, stdio: ["ignore", log, log] });
+  const child = spawn(command, [...args], { detached, stdio: ["ignore", log, log] });
   closeSync(log);
   child.on("error", () => {});
   writeFileSync(join(dir, `${name}.pid`), String(child.pid ?? ""));
@@ -190,8 +199,9 @@ async function answering(
     for (;;) {
       const answer = await request(url, { dispatcher: agent, headers }).catch(() => undefined);
       await answer?.body.dump();
-      if (answer?.statusCode === 200) return;
+      // When it has ended, somebody else has its port and answers.
       const ended = child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+      if (answer?.statusCode === 200 && !ended) return;
       if (ended || Date.now() > end) {
         const words = (readIfThere(logFile) ?? "").trim().split("\n").slice(-LOG_TAIL_LINES);
         const what = ended ? "ended before" : "took too long until";

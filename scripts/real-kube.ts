@@ -32,7 +32,7 @@ async function main(): Promise<void> {
   const dir = resolve(values.dir);
   if (command === "up") {
     const ports = { port: Number(values.port), etcdPort: Number(values["etcd-port"]) };
-    const stack = await startKube({ programs: build(), dir, ...ports });
+    const stack = await startKube({ programs: build(), dir, ...ports, detached: true });
     for (const child of stack.children) child.unref();
     console.log(`export KUBECONFIG=${stack.kubeconfig}`);
   } else if (command === "down") {

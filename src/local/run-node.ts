@@ -92,7 +92,6 @@ export async function runNode(options: NodeOptions, signal: AbortSignal): Promis
       client,
       clock,
       log,
-      machine: options.stateDir,
       events: workloadEvents,
       pods,
       replicaSets: mirror(REPLICA_SETS),

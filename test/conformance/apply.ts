@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject, type JsonObject } from "#base/json.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { type Answer, at } from "./answer.ts";
 import { adapter, configMap, deployment, GROUP } from "./objects.ts";
 import type { Target } from "./target.ts";
@@ -329,7 +330,7 @@ export function applyTests(target: Target): void {
     });
   });
 
-  it("an apply takes over what the same manager's client-side apply set", async () => {
+  itWithKubectl("an apply takes over what the same manager's client-side apply set", async () => {
     const namespace = await target.namespace();
     const first = await target.kubectl(["apply", "-f", "-"], {
       namespace,

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { Json, JsonObject } from "#base/json.ts";
-import { eventually } from "#test/support/eventually.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at, lasting } from "./answer.ts";
 import { definition } from "./objects.ts";
 import { define, established } from "./prepare.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 
 const DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const PATIENCE_MS = 20_000;
 
 const schemaOf = (spec: JsonObject, more: JsonObject = {}): JsonObject => ({
   schema: {
@@ -72,10 +72,9 @@ export function definitionTests(target: Target): void {
     );
     const path = await things(group);
     await target.create(path, thing(group, "one"));
-    await eventually(
+    await soon(
       "the group is discovered",
       async () => (await target.get(`/apis/${group}/v1`)).status === 200,
-      PATIENCE_MS,
     );
     const listed = await target.get(`/apis/${group}/v1`);
     assert.equal(listed.at("resources.0.name"), "things");
@@ -88,15 +87,13 @@ export function definitionTests(target: Target): void {
       "customresourcecleanup.apiextensions.k8s.io",
     ]);
     assert.deepEqual(await watch.take(1), ["DELETED one"]);
-    await eventually(
+    await soon(
       "the definition is gone",
       async () => (await target.get(pathOf(group))).status === 404,
-      PATIENCE_MS,
     );
-    await eventually(
+    await soon(
       "its objects are no longer served",
       async () => (await target.get(path)).text === "404 page not found\n",
-      PATIENCE_MS,
     );
     // Under the same name again, it begins empty.
     await define(target, crd);
@@ -117,10 +114,9 @@ export function definitionTests(target: Target): void {
       { op: "add", path: properties, value: { type: "string", default: "x" } },
     ]);
     assert.equal(patched.expect(200).at("metadata.generation"), 2);
-    await eventually(
+    await soon(
       "the new default shows in what is stored",
       async () => (await target.get(`${path}/one`)).at("spec.b") === "x",
-      PATIENCE_MS,
     );
     const second = await target.create(path, thing(group, "two", { b: "2" }));
     assert.deepEqual(second.at("spec"), { b: "2" });
@@ -310,7 +306,7 @@ export function definitionTests(target: Target): void {
     (await target.patch(`${path}/one`, "merge", { spec: { max: 9 } })).expect(200);
   });
 
-  it("scale, columns, short names and categories", async () => {
+  itWithKubectl("scale, columns, short names and categories", async () => {
     const group = groupOf("shape");
     const word = target.unique("th").replaceAll("-", "");
     const crd = definition(
@@ -357,14 +353,10 @@ export function definitionTests(target: Target): void {
     assert.equal(scale.uid, made.uid);
     const scaled = await target.patch(`${path}/one/scale`, "merge", { spec: { replicas: 7 } });
     assert.equal(scaled.expect(200).at("spec.replicas"), 7);
-    const said = await eventually(
-      "kubectl knows the short name",
-      async () => {
-        const printed = await target.kubectl(["get", word, "-o", "wide"], { namespace });
-        return printed.code === 0 && printed.stdout;
-      },
-      PATIENCE_MS,
-    );
+    const said = await soon("kubectl knows the short name", async () => {
+      const printed = await target.kubectl(["get", word, "-o", "wide"], { namespace });
+      return printed.code === 0 && printed.stdout;
+    });
     assert.equal(said, "NAME   SIZE   MORE\none    7      m\n");
     const category = await target.kubectl(["get", `all${word}`], { namespace });
     assert.equal(category.stdout, "NAME   SIZE\none    7\n");

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject, type JsonObject } from "#base/json.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at } from "./answer.ts";
 import type { Target } from "./target.ts";
 
@@ -246,7 +247,7 @@ export function discoveryTests(target: Target): void {
     if (again.status !== 200) again.expect(304);
   });
 
-  it("kubectl api-resources of our kinds", async () => {
+  itWithKubectl("kubectl api-resources of our kinds", async () => {
     const said = await target.kubectl(["api-resources", "--api-group=model.aibrix.ai"]);
     assert.equal(
       said.stdout,
@@ -258,7 +259,7 @@ export function discoveryTests(target: Target): void {
     assert.equal(said.code, 0, said.stderr);
   });
 
-  it("kubectl api-resources -o wide of apiextensions", async () => {
+  itWithKubectl("kubectl api-resources -o wide of apiextensions", async () => {
     const group = "--api-group=apiextensions.k8s.io";
     const said = await target.kubectl(["api-resources", group, "-o", "wide"]);
     assert.match(
@@ -267,13 +268,13 @@ export function discoveryTests(target: Target): void {
     );
   });
 
-  it("kubectl api-versions", async () => {
+  itWithKubectl("kubectl api-versions", async () => {
     const versions = (await target.kubectl(["api-versions"])).stdout.split("\n");
     for (const path of Object.keys(RESOURCES))
       assert.ok(versions.includes(path.replace(/^apis?\//, "")), path);
   });
 
-  it("kubectl get of a kind that is not there", async () => {
+  itWithKubectl("kubectl get of a kind that is not there", async () => {
     assert.deepEqual(await target.kubectl(["get", "modeladapterz"]), {
       code: 1,
       stdout: "",

@@ -22,8 +22,10 @@ const kubeconfig = join(dir, "kubeconfig");
 function start(port: number): ChildProcess {
   const log = openSync(logFile, "a");
   const address = ["--host", "127.0.0.1", "--port", String(port)];
+  // The real one runs without the controllers that put objects into every namespace.
+  const likeness = ["--empty-namespaces", "--with-parent"];
   // It ends when the pipe of its stdin does, however this process ends.
-  const child = spawn(process.execPath, [ENTRY, "--state-dir", dir, ...address, "--with-parent"], {
+  const child = spawn(process.execPath, [ENTRY, "--state-dir", dir, ...address, ...likeness], {
     stdio: ["pipe", log, log],
   });
   closeSync(log);

@@ -1,12 +1,11 @@
 /** What goes when its owner goes. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { eventually } from "#test/support/eventually.ts";
 import type { Answer } from "./answer.ts";
 import { adapter, configMap, GROUP } from "./objects.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 
-const PATIENCE_MS = 20_000;
 const KEEP = "example.com/keep";
 
 export function garbageTests(target: Target): void {
@@ -23,7 +22,7 @@ export function garbageTests(target: Target): void {
     ],
   });
   const gone = (path: string) =>
-    eventually(`${path} is gone`, async () => (await target.get(path)).status === 404, PATIENCE_MS);
+    soon(`${path} is gone`, async () => (await target.get(path)).status === 404);
 
   it("in the background: the owner at once, then what it owns, and what that owns", async () => {
     const path = await maps();
@@ -68,11 +67,10 @@ export function garbageTests(target: Target): void {
     const marked = await target.delete(`${path}/owner`, { propagationPolicy: "Foreground" });
     assert.deepEqual(marked.expect(200).at("metadata.finalizers"), ["foregroundDeletion"]);
     await gone(`${path}/free`);
-    await eventually(
+    await soon(
       "the blocking one is told to go",
       async () =>
         (await target.get(`${path}/blocking`)).at("metadata.deletionTimestamp") !== undefined,
-      PATIENCE_MS,
     );
     (await target.get(`${path}/owner`)).expect(200);
     await target.patch(`${path}/blocking`, "merge", { metadata: { finalizers: null } });
@@ -100,14 +98,10 @@ export function garbageTests(target: Target): void {
     };
     await target.create(path, configMap("child", {}, both));
     (await target.delete(`${path}/owner-1`)).expect(200);
-    await eventually(
-      "the reference to the owner that went is gone",
-      async () => {
-        const left = (await target.get(`${path}/child`)).at("metadata.ownerReferences");
-        return Array.isArray(left) && left.length === 1;
-      },
-      PATIENCE_MS,
-    );
+    await soon("the reference to the owner that went is gone", async () => {
+      const left = (await target.get(`${path}/child`)).at("metadata.ownerReferences");
+      return Array.isArray(left) && left.length === 1;
+    });
     (await target.delete(`${path}/owner-2`)).expect(200);
     await gone(`${path}/child`);
   });

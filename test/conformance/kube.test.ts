@@ -28,6 +28,7 @@ if (existing === undefined) {
     dir,
     port: await freePort(16_510),
     etcdPort: await freePort(12_510),
+    detached: false,
   });
 }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { JsonObject } from "#base/json.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { type Answer, lasting } from "./answer.ts";
 import { adapter, GROUP } from "./objects.ts";
 import type { Target } from "./target.ts";
@@ -163,7 +164,7 @@ export function modelAdapterTests(target: Target): void {
     assert.equal(patched.expect(200).at("spec.schedulerName"), "default");
   });
 
-  it("kubectl apply says it in one line", async () => {
+  itWithKubectl("kubectl apply says it in one line", async () => {
     const namespace = await target.namespace();
     const input = JSON.stringify(adapter("one", { artifactURL: "aabbcc" }));
     const said = await target.kubectl(["apply", "-f", "-"], { namespace, input });
@@ -174,7 +175,7 @@ export function modelAdapterTests(target: Target): void {
     });
   });
 
-  it("kubectl apply of an unknown field", async () => {
+  itWithKubectl("kubectl apply of an unknown field", async () => {
     const namespace = await target.namespace();
     const input = JSON.stringify(adapter("one", { unknown: "x" }));
     const said = await target.kubectl(["apply", "-f", "-"], { namespace, input });

@@ -4,11 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { eventually } from "#test/support/eventually.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { adapter, configMap, GROUP, pod } from "./objects.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
-
-const PATIENCE_MS = 20_000;
 
 export function namespaceTests(target: Target): void {
   const path = (name: string) => `/api/v1/namespaces/${name}`;
@@ -105,23 +104,21 @@ export function namespaceTests(target: Target): void {
       const held = configMap("held", {}, { finalizers: ["example.com/keep"] });
       await target.create(`${path(name)}/configmaps`, held);
       await target.delete(path(name));
-      await eventually(
+      await soon(
         "the object is told to go",
         async () =>
           (await target.get(`${path(name)}/configmaps/held`)).at("metadata.deletionTimestamp") !==
           undefined,
-        PATIENCE_MS,
       );
       (await target.get(path(name))).expect(200);
       await release(name);
-      await eventually(
+      await soon(
         "the namespace is gone",
         async () => (await target.get(path(name))).status === 404,
-        PATIENCE_MS,
       );
     });
 
-    it("kubectl delete namespace waits for it", async () => {
+    itWithKubectl("kubectl delete namespace waits for it", async () => {
       const name = await target.namespace();
       const said = await target.kubectl(["delete", "namespace", name]);
       assert.deepEqual(said, { code: 0, stdout: `namespace "${name}" deleted\n`, stderr: "" });

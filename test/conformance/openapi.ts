@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject } from "#base/json.ts";
-import { eventually } from "#test/support/eventually.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at } from "./answer.ts";
 import { definition } from "./objects.ts";
 import { define } from "./prepare.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 
 const V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -57,12 +58,8 @@ export function openApiTests(target: Target): void {
   it("the schema of deployments", async () => {
     const document = (await target.get("/openapi/v3/apis/apps/v1")).expect(200);
     const spec = at(document.body, ["components", "schemas", "io.k8s.api.apps.v1.DeploymentSpec"]);
-    assert.deepEqual(at(spec, "properties.replicas"), {
-      description:
-        "Number of desired pods. This is a pointer to distinguish between explicit zero and not specified. Defaults to 1.",
-      format: "int32",
-      type: "integer",
-    });
+    assert.equal(at(spec, "properties.replicas.type"), "integer");
+    assert.equal(at(spec, "properties.replicas.format"), "int32");
     assert.deepEqual(at(spec, "required"), ["selector", "template"]);
   });
 
@@ -85,28 +82,15 @@ export function openApiTests(target: Target): void {
     assert.ok(answer.text.startsWith("\n\x032.0\x12"), JSON.stringify(answer.text.slice(0, 20)));
   });
 
-  it("kubectl explain of a field of a deployment", async () => {
+  itWithKubectl("kubectl explain of a field of a deployment", async () => {
     const said = await target.kubectl(["explain", "deployment.spec.replicas"]);
-    assert.deepEqual(said, {
-      code: 0,
-      stdout: `GROUP:      apps
-KIND:       Deployment
-VERSION:    v1
-
-FIELD: replicas <integer>
-
-
-DESCRIPTION:
-    Number of desired pods. This is a pointer to distinguish between explicit
-    zero and not specified. Defaults to 1.
-    
-
-`,
-      stderr: "",
-    });
+    assert.equal(said.code, 0, said.stderr);
+    const head =
+      "GROUP:      apps\nKIND:       Deployment\nVERSION:    v1\n\nFIELD: replicas <integer>\n\n\nDESCRIPTION:\n";
+    assert.ok(said.stdout.startsWith(head), said.stdout);
   });
 
-  it("kubectl explain of a ModelAdapter", async () => {
+  itWithKubectl("kubectl explain of a ModelAdapter", async () => {
     const said = await target.kubectl(["explain", "modeladapter.spec"]);
     assert.equal(said.code, 0, said.stderr);
     assert.ok(
@@ -121,35 +105,29 @@ DESCRIPTION:
     assert.match(said.stdout, /^ {2}additionalConfig\t<map\[string\]string>$/m);
   });
 
-  it("kubectl explain of a kind of its own", async () => {
+  itWithKubectl("kubectl explain of a kind of its own", async () => {
     const group = `${target.unique("explain")}.example.com`;
     await define(target, definition(group, "Thing", { schema: { openAPIV3Schema: SCHEMA } }));
     const explained = async (path: string, ...flags: string[]) => {
       const type = [`--api-version=${group}/v1`, ...flags];
       // The schema is published a moment after the kind is served.
-      return eventually(
-        "kubectl explains",
-        async () => {
-          const said = await target.kubectl(["explain", path, ...type]);
-          return said.stdout.includes("A thing") && said.stdout;
-        },
-        PATIENCE_MS,
-      );
+      return soon("kubectl explains", async () => {
+        const said = await target.kubectl(["explain", path, ...type]);
+        return said.stdout.includes("A thing") && said.stdout;
+      });
     };
-    assert.equal(await explained("things"), explainedTop(group));
+    assert.deepEqual(withoutProse(await explained("things")), explainedTop(group));
     assert.equal(
       (await explained("things", "--recursive")).split("FIELDS:\n")[1],
       EXPLAINED_RECURSIVELY,
     );
   });
 
-  it("kubectl explain of a field that is not there", async () => {
+  itWithKubectl("kubectl explain of a field that is not there", async () => {
     const said = await target.kubectl(["explain", "modeladapter.spec.none"]);
     assert.deepEqual([said.code, said.stderr], [1, 'error: field "none" does not exist\n']);
   });
 }
-
-const PATIENCE_MS = 20_000;
 
 const SCHEMA = {
   type: "object",
@@ -173,35 +151,21 @@ const SCHEMA = {
   },
 };
 
-const explainedTop = (group: string) => `GROUP:      ${group}
-KIND:       Thing
-VERSION:    v1
+/** What is told of each field, without the sentences about it, which are each server's own. */
+const withoutProse = (text: string) =>
+  text.split("\n").filter((line) => line !== "" && !/^ {4}/.test(line));
 
-DESCRIPTION:
-    A thing that has a spec.
-    
-FIELDS:
-  apiVersion\t<string>
-    APIVersion defines the versioned schema of this representation of an object.
-    Servers should convert recognized schemas to the latest internal value, and
-    may reject unrecognized values. More info:
-    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources
-
-  kind\t<string>
-    Kind is a string value representing the REST resource this object
-    represents. Servers may infer this from the endpoint the client submits
-    requests to. Cannot be updated. In CamelCase. More info:
-    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds
-
-  metadata\t<ObjectMeta>
-    Standard object's metadata. More info:
-    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata
-
-  spec\t<Object> -required-
-    What is wanted of it.
-
-
-`;
+const explainedTop = (group: string) => [
+  `GROUP:      ${group}`,
+  "KIND:       Thing",
+  "VERSION:    v1",
+  "DESCRIPTION:",
+  "FIELDS:",
+  "  apiVersion\t<string>",
+  "  kind\t<string>",
+  "  metadata\t<ObjectMeta>",
+  "  spec\t<Object> -required-",
+];
 
 const EXPLAINED_RECURSIVELY = `  apiVersion\t<string>
   kind\t<string>

@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { isObject, type JsonObject } from "#base/json.ts";
-import { eventually } from "#test/support/eventually.ts";
 import { at } from "./answer.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 
 const CRD_FILE = join(import.meta.dirname, "../../deploy/crd/model.aibrix.ai_modeladapters.yaml");
@@ -28,7 +28,7 @@ export async function define(target: Target, definition: JsonObject): Promise<vo
 /** Waits until all served versions of a definition answer, which is a moment after `Established`. */
 export async function established(target: Target, definition: JsonObject): Promise<void> {
   const path = `${DEFINITIONS}/${at(definition, "metadata.name")}`;
-  await eventually(`${path} is established`, async () => {
+  await soon(`${path} is established`, async () => {
     const conditions = (await target.get(path)).at("status.conditions");
     return (
       Array.isArray(conditions) &&
@@ -36,5 +36,5 @@ export async function established(target: Target, definition: JsonObject): Promi
     );
   });
   const list = `/apis/${at(definition, "spec.group")}/${at(definition, "spec.versions.0.name")}/${at(definition, "spec.names.plural")}`;
-  await eventually(`${list} is served`, async () => (await target.get(list)).status === 200);
+  await soon(`${list} is served`, async () => (await target.get(list)).status === 200);
 }

@@ -1,11 +1,14 @@
 import { describe } from "node:test";
 import { applyTests } from "./apply.ts";
+import { clientGoTests } from "./client-go.ts";
+import { clientNodeTests } from "./client-node.ts";
 import { definitionTests } from "./definitions.ts";
 import { deleteTests } from "./delete.ts";
 import { discoveryTests } from "./discovery.ts";
 import { errorTests } from "./errors.ts";
 import { garbageTests } from "./garbage.ts";
 import { kindTests } from "./kinds.ts";
+import { kubectlTests } from "./kubectl-walk.ts";
 import { listTests } from "./lists.ts";
 import { metadataTests } from "./metadata.ts";
 import { modelAdapterTests } from "./model-adapter.ts";
@@ -39,6 +42,9 @@ const THEMES: Readonly<Record<string, Theme>> = {
   definitions: definitionTests,
   namespaces: namespaceTests,
   webhooks: webhookTests,
+  kubectl: kubectlTests,
+  "@kubernetes/client-node": clientNodeTests,
+  "client-go": clientGoTests,
   "garbage collection": garbageTests,
 };
 

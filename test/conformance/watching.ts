@@ -3,7 +3,7 @@ import type { Dispatcher } from "undici";
 import type { Json, JsonObject } from "#base/json.ts";
 import { at } from "./answer.ts";
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 10_000;
 
 export interface WatchLine {
   readonly type: string;

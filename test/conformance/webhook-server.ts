@@ -47,6 +47,8 @@ export async function startWebhook(
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
+  // A test that fails before it holds this must not keep the process.
+  server.unref();
   const { port } = server.address() as AddressInfo;
   return {
     requests,

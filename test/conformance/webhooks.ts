@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isObject, type JsonObject } from "#base/json.ts";
-import { eventually } from "#test/support/eventually.ts";
+import { itWithKubectl } from "#test/support/programs.ts";
 import { at } from "./answer.ts";
 import { adapter, configMap, GROUP } from "./objects.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 import { startWebhook, type Verdict, type WebhookServer } from "./webhook-server.ts";
 
 const ADMISSION = "/apis/admissionregistration.k8s.io/v1";
-const PATIENCE_MS = 20_000;
 /** Of the object with which `installed` finds out that a configuration is in force. */
 const PROBE = "probe";
 
@@ -74,12 +74,11 @@ export function webhookTests(target: Target): void {
       ],
     });
     const probe = { apiVersion: "v1", kind: "Secret", metadata: { name: PROBE } };
-    await eventually(
+    await soon(
       `the webhook ${name} is in force`,
       async () =>
         (await target.post(`/api/v1/namespaces/${namespace}/secrets?dryRun=All`, probe)).status >=
         400,
-      PATIENCE_MS,
     );
     return {
       namespace,
@@ -240,7 +239,7 @@ export function webhookTests(target: Target): void {
     (await target.get(`${world.maps}/one`)).expect(200);
   });
 
-  it("kubectl passes a denial on", async () => {
+  itWithKubectl("kubectl passes a denial on", async () => {
     await using world = await setUp({
       kind: "Validating",
       decide: () => ({ allowed: false, status: { message: "not today" } }),
@@ -349,15 +348,16 @@ export function webhookTests(target: Target): void {
     (await target.post(world.maps, configMap("no-1"))).expect(400);
   });
 
-  it("warnings reach the client", async () => {
+  itWithKubectl("warnings reach the client", async () => {
     await using world = await setUp({
       kind: "Validating",
       decide: () => ({ allowed: true, warnings: ["take care", 'say "so"'] }),
     });
     const made = await target.create(world.maps, configMap("one"));
     assert.deepEqual(made.warnings, ["take care", 'say "so"']);
-    const said = await target.kubectl(["create", "configmap", "two"], {
+    const said = await target.kubectl(["create", "-f", "-"], {
       namespace: world.namespace,
+      input: JSON.stringify(configMap("two")),
     });
     assert.deepEqual(said, {
       code: 0,
@@ -404,12 +404,11 @@ export function webhookTests(target: Target): void {
       webhooks: [hook("a", ["configmaps"]), hook("b", ["configmaps"]), hook("p", ["secrets"])],
     });
     const probe = { apiVersion: "v1", kind: "Secret", metadata: { name: PROBE } };
-    await eventually(
+    await soon(
       "the webhooks are in force",
       async () =>
         (await target.post(`/api/v1/namespaces/${namespace}/secrets?dryRun=All`, probe)).status >=
         400,
-      PATIENCE_MS,
     );
     const made = await target.create(
       `/api/v1/namespaces/${namespace}/configmaps`,

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import type { Service } from "#api/kubernetes.ts";
+import type { KubeEvent, Service } from "#api/kubernetes.ts";
 import { type Clock, fromTimestamp } from "#base/clock.ts";
 import { EVENTS, type KubeClient, SERVICES } from "#kube/client.ts";
 
@@ -12,52 +12,51 @@ interface Deps {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Where the gateway answers in any case, for the user to take instead. */
-  readonly gateway: string;
-  /** When this run began: refusals of earlier ones count for nothing. */
-  readonly startMs: number;
+  /** When this run began: Events of earlier ones are about other attempts. */
+  readonly sinceMs: number;
 }
 
-/** Where the gateway's Service of type LoadBalancer answers, or why it does not and what does. */
+/** Where a Service of type LoadBalancer answers, or why it does not. */
 export async function balancerNote(service: Service, deps: Deps): Promise<string> {
-  const { client, clock, signal, gateway } = deps;
-  const { metadata, spec } = service;
-  const port = spec.ports?.[0]?.port ?? 0;
-  let why: string | undefined;
+  const { client, clock, signal, sinceMs } = deps;
+  const { namespace, name } = service.metadata;
+  const port = service.spec.ports?.[0]?.port ?? 0;
   for (let tries = 0; tries < TRIES_MAX; tries++) {
-    const ip = (await client.get(SERVICES, metadata, signal)).status?.loadBalancer?.ingress?.[0]
-      ?.ip;
+    const { status } = await client.get(SERVICES, { namespace, name }, signal);
+    const ip = status?.loadBalancer?.ingress?.[0]?.ip;
     if (ip !== undefined) {
-      // First: what listens there may be somebody else's.
-      why = await refusal(service, `${ip}:${port} `, deps);
-      if (why !== undefined) break;
-      if (await answers(ip, port)) {
-        return `The gateway is also the Service ${metadata.name} in ${metadata.namespace}: http://${ip}:${port}`;
+      // Asked first: another process that holds the port would answer as well.
+      const events = (await client.list(EVENTS, { namespace }, signal)).items;
+      const refusal = portRefusal(name, `${ip}:${port}`, events, sinceMs);
+      if (refusal !== undefined) return `The Service ${name} does not answer: ${refusal}`;
+      if (await isOpen(ip, port)) {
+        return `The gateway is also the Service ${name} in ${namespace}: http://${ip}:${port}`;
       }
     }
     await clock.sleep(POLL_MS, signal);
   }
-  return `The Service ${metadata.name} does not answer, use ${gateway} instead: ${why ?? "it has no address yet"}`;
+  return `The Service ${name} does not answer yet; see kubectl describe service -n ${namespace} ${name}`;
 }
 
-/** What this run's kubelet says about a port that it could not open. */
-async function refusal(
-  { metadata }: Service,
+/** Why `place` of a Service could not be opened in this run; undefined when nothing says so. Pure. */
+export function portRefusal(
+  service: string,
   place: string,
-  { client, signal, startMs }: Deps,
-): Promise<string | undefined> {
-  const { items } = await client.list(EVENTS, { namespace: metadata.namespace }, signal);
-  return items.find(
-    ({ reason, involvedObject, message, lastTimestamp }) =>
+  events: readonly KubeEvent[],
+  sinceMs: number,
+): string | undefined {
+  return events.find(
+    ({ reason, involvedObject, lastTimestamp, message }) =>
       reason === "PortNotOpen" &&
-      involvedObject.name === metadata.name &&
-      message?.startsWith(place) &&
+      // A Service has other addresses than its balancer's.
+      message?.startsWith(`${place} `) === true &&
+      involvedObject.name === service &&
       // Events know only whole seconds.
-      (fromTimestamp(lastTimestamp ?? undefined) ?? 0) >= Math.floor(startMs / 1000) * 1000,
+      (fromTimestamp(lastTimestamp ?? undefined) ?? 0) >= Math.floor(sinceMs / 1000) * 1000,
   )?.message;
 }
 
-function answers(host: string, port: number): Promise<boolean> {
+function isOpen(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const settle = (result: boolean) => {

@@ -19,8 +19,6 @@ export interface WorkloadDeps {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly log: Log;
-  /** Tells this single machine from others on the same computer: its state folder. */
-  readonly machine: string;
   readonly events: EventRecorder;
   readonly pods: Informer<Pod>;
   readonly replicaSets: Informer<ReplicaSet>;

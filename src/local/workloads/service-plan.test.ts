@@ -138,26 +138,22 @@ describe("balancerAddresses", () => {
       ip ? { loadBalancer: { ingress: [{ ip }] } } : undefined,
     );
 
-  const addresses = (services: Service[]) => balancerAddresses(services, "here");
-
   it("follow from the name, stay as they are, and are never shared", () => {
     const names = Array.from({ length: 500 }, (_, index) => `s${index}`);
-    const first = addresses(names.map((name) => balancer(name)));
+    const first = balancerAddresses(names.map((name) => balancer(name)));
     assert.equal(new Set(first.values()).size, 500);
     for (const address of first.values()) assert.match(address, /^127\.97\.\d+\.\d+$/);
-    const again = addresses([balancer("s7"), service("plain")]);
+    const again = balancerAddresses([balancer("s7"), service("plain")]);
     assert.equal(again.get("ns/s7"), first.get("ns/s7"));
     assert.equal(again.has("ns/plain"), false);
-    const elsewhere = balancerAddresses([balancer("s7")], "there");
-    assert.notEqual(elsewhere.get("ns/s7"), first.get("ns/s7"), "another machine, another address");
-    const taken = addresses([balancer("a", first.get("ns/s7")), balancer("s7")]);
+    const taken = balancerAddresses([balancer("a", first.get("ns/s7")), balancer("s7")]);
     assert.equal(taken.get("ns/a"), first.get("ns/s7"), "what the status says stays");
     assert.notEqual(taken.get("ns/s7"), taken.get("ns/a"));
   });
 
   it("take what the Service asks for when it is one of ours", () => {
     const asking = (loadBalancerIP: string) =>
-      addresses([service("x", { type: "LoadBalancer", loadBalancerIP })]).get("ns/x");
+      balancerAddresses([service("x", { type: "LoadBalancer", loadBalancerIP })]).get("ns/x");
     assert.equal(asking("127.97.1.2"), "127.97.1.2");
     assert.notEqual(asking("10.0.0.1"), "10.0.0.1");
   });
@@ -168,12 +164,8 @@ describe("planForwards", () => {
     const api = service("api", { type: "LoadBalancer" });
     const pods = [pod("a"), pod("b", { ip: "127.20.0.2", port: 9000 }), pod("c", { ready: false })];
     const { create: slices } = planSlices(api, pods, []);
-    const ip = balancerAddresses([api], "here").get("ns/api");
-    const forwards = planForwards(
-      [api, service("elsewhere", { clusterIP: "10.96.0.1" })],
-      slices,
-      "here",
-    );
+    const ip = balancerAddresses([api]).get("ns/api");
+    const forwards = planForwards([api, service("elsewhere", { clusterIP: "10.96.0.1" })], slices);
     assert.deepEqual([...forwards.keys()].sort(), ["127.96.0.7:80", `${ip}:80`].sort());
     assert.deepEqual(forwards.get("127.96.0.7:80")?.targets, [
       { host: "127.20.0.1", port: 8000 },
@@ -182,6 +174,6 @@ describe("planForwards", () => {
     const [slice] = slices;
     assert.ok(slice);
     const foreign = { ...slice, metadata: { ...slice.metadata, namespace: "other" } };
-    assert.deepEqual(planForwards([api], [foreign], "here").get("127.96.0.7:80")?.targets, []);
+    assert.deepEqual(planForwards([api], [foreign]).get("127.96.0.7:80")?.targets, []);
   });
 });

@@ -17,13 +17,10 @@ function balancerAddress(index: number): string {
 
 /**
  * The address of each Service of type LoadBalancer, by `namespace/name`: what its status says, what
- * it asks for, else one that follows from its name and from the machine's, so that it is the same after
- * a new start and that two state folders of one computer rarely want the same. Pure.
+ * it asks for, else one that follows from its UID: the same after a new start, and another one for
+ * a Service of that name in another state folder of this machine. Pure.
  */
-export function balancerAddresses(
-  services: readonly Service[],
-  machine: string,
-): Map<string, string> {
+export function balancerAddresses(services: readonly Service[]): Map<string, string> {
   const balancers = services
     .filter((service) => service.spec.type === "LoadBalancer")
     .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
@@ -40,10 +37,8 @@ export function balancerAddresses(
   }
   for (const service of balancers) {
     if (addresses.has(keyOf(service))) continue;
-    let index = createHash("sha256")
-      .update(`${machine} ${keyOf(service)}`)
-      .digest()
-      .readUInt32BE(0);
+    const identity = service.metadata.uid ?? keyOf(service);
+    let index = createHash("sha256").update(identity).digest().readUInt32BE(0);
     while (taken.has(balancerAddress(index))) index++;
     give(service, balancerAddress(index));
   }
@@ -63,9 +58,8 @@ export interface Forward {
 export function planForwards(
   services: readonly Service[],
   slices: readonly EndpointSlice[],
-  machine: string,
 ): Map<string, Forward> {
-  const balancers = balancerAddresses(services, machine);
+  const balancers = balancerAddresses(services);
   const forwards = new Map<string, Forward>();
   for (const service of services) {
     if (service.metadata.deletionTimestamp !== undefined) continue;

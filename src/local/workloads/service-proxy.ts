@@ -45,7 +45,7 @@ async function openPorts(
   open: Map<string, TcpForward>,
   refused: Map<string, string>,
 ): Promise<boolean> {
-  const wanted = planForwards(deps.services.list(), deps.endpointSlices.list(), deps.machine);
+  const wanted = planForwards(deps.services.list(), deps.endpointSlices.list());
   for (const [place, forward] of open) {
     if (wanted.has(place)) continue;
     open.delete(place);
@@ -91,8 +91,8 @@ function refusal({ address, port }: Pick<Forward, "address" | "port">, error: un
 }
 
 /** Says in the status of Services of type LoadBalancer where they are. */
-async function publishAddresses({ client, services, machine }: WorkloadDeps): Promise<void> {
-  const addresses = balancerAddresses(services.list(), machine);
+async function publishAddresses({ client, services }: WorkloadDeps): Promise<void> {
+  const addresses = balancerAddresses(services.list());
   for (const service of services.list()) {
     const ip = addresses.get(keyOf(service));
     const held = service.status?.loadBalancer?.ingress?.[0]?.ip;

@@ -33,7 +33,6 @@ describe("runWorkloads", () => {
         client: kube,
         clock,
         log,
-        machine: "test",
         events: {
           record: (object, _type, reason, message) =>
             events.push(`${object.metadata.name} ${reason}: ${message}`),

@@ -4,6 +4,7 @@ import { allocateService } from "../builtins/services.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { Catalog, CRD_RESOURCE, resourceOf } from "../kinds/catalog.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { prune } from "../schema/structural.ts";
 import type { Store } from "../storage/store.ts";
 import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
@@ -45,6 +46,8 @@ export interface Written {
   readonly object: JsonObject;
   readonly isCreated: boolean;
 }
+
+const OPTIONS_KINDS = { CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions" };
 
 /** How often a write without a version of its own is put on top of a newer one before it is a conflict. */
 const RETRIES_MAX = 5;
@@ -208,8 +211,7 @@ export class Registry {
   ): Promise<Removal> {
     const object = this.get(kind, name);
     await this.#validate({
-      ...this.#question(kind, name, options),
-      operation: "DELETE",
+      ...this.#question("DELETE", kind, name, options),
       oldObject: object,
     });
     return this.deleteNow(kind, name, request, options.dryRun);
@@ -222,6 +224,9 @@ export class Registry {
     if (dryRun || removal.step === "wait") return removal;
     const key = keyOf(kind, name);
     if (removal.step === "remove") {
+      // A pod without grace is marked like any other; watchers see both.
+      if (removal.object !== object)
+        this.store.put(key, this.#objects.asStored(kind, removal.object));
       this.store.remove(key);
       return removal;
     }
@@ -287,7 +292,7 @@ export class Registry {
     const { kind } = context;
     this.#requireCreatable(kind);
     const name = { namespace, name: stringAt(metadataOf(draft), "name") };
-    const question = { ...this.#question(kind, name, options), operation: "CREATE" as const };
+    const question = this.#question("CREATE", kind, name, options);
     const admittedDraft = await this.#mutate({ ...question, object: draft }, draft, options);
     const object = this.#completeCreation(context, admittedDraft);
     await this.#validate({ ...question, object });
@@ -372,8 +377,7 @@ export class Registry {
     isApply = false,
   ): Promise<JsonObject> {
     const question = {
-      ...this.#question(kind, name, options),
-      operation: "UPDATE" as const,
+      ...this.#question("UPDATE", kind, name, options),
       subresource,
     };
     for (let attempt = 1; ; attempt++) {
@@ -410,10 +414,26 @@ export class Registry {
     return this.shownAs(kind, this.store.put(key, this.#objects.asStored(kind, after)));
   }
 
-  #question(kind: Kind, { namespace, name }: ObjectName, options: WriteOptions) {
-    const { user, dryRun, warn } = options;
+  #question(
+    operation: "CREATE" | "UPDATE" | "DELETE",
+    kind: Kind,
+    { namespace, name }: ObjectName,
+    { user, dryRun, warn, given }: WriteOptions,
+  ) {
+    const options = { kind: OPTIONS_KINDS[operation], apiVersion: "meta.k8s.io/v1", ...given };
     const nothing = { object: undefined, oldObject: undefined };
-    return { kind, namespace, name, user, dryRun, warn, subresource: "", ...nothing };
+    return {
+      operation,
+      kind,
+      namespace,
+      name,
+      user,
+      dryRun,
+      warn,
+      options,
+      subresource: "",
+      ...nothing,
+    };
   }
 
   async #mutate(
@@ -424,7 +444,8 @@ export class Registry {
     if (this.#admission === undefined) return object;
     const answer = await this.#admission.mutate(request);
     for (const warning of answer.warnings) options.warn(warning);
-    return answer.object === object ? object : defaulted(request.kind, answer.object);
+    if (answer.object === undefined || answer.object === object) return object;
+    return defaulted(request.kind, prune(request.kind.schema, answer.object).object);
   }
 
   async #validate(request: AdmissionRequest & { warn: WriteOptions["warn"] }): Promise<void> {

@@ -46,6 +46,10 @@ export const invalid = (path: string, value: Json, detail: string) =>
 export const invalidStruct = (path: string, value: JsonObject, detail: string) =>
   error("FieldValueInvalid", path, `Invalid value: ${JSON.stringify(value)}: ${detail}`);
 
+/** `value` as it is shown. */
+export const invalidText = (path: string, value: string, detail: string) =>
+  error("FieldValueInvalid", path, withDetail(`Invalid value: ${value}`, detail));
+
 export const typeInvalid = (path: string, value: Json, detail: string) =>
   error("FieldValueTypeInvalid", path, withDetail(`Invalid value: ${shown(value)}`, detail));
 

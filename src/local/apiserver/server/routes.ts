@@ -14,6 +14,7 @@ import {
 } from "./kubelet-proxy.ts";
 import { answerObjects } from "./object-routes.ts";
 import { type RequestInfo, requestInfo } from "./request-info.ts";
+import { answerReview } from "./reviews.ts";
 import { answerBinding, kubeletTarget, subresourceHandler } from "./subresources.ts";
 
 const HEALTH = ["/healthz", "/readyz", "/livez"];
@@ -29,7 +30,11 @@ export async function answer(
   const url = urlOf(request);
   try {
     if (HEALTH.some((path) => url.pathname === path || url.pathname.startsWith(`${path}/`))) {
-      response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("ok");
+      const headers = {
+        "content-type": "text/plain; charset=utf-8",
+        "x-content-type-options": "nosniff",
+      };
+      response.writeHead(200, headers).end("ok");
       return;
     }
     await route(exchangeOf(request, response, url, context), context);
@@ -61,6 +66,7 @@ async function route(exchange: Exchange, context: ApiContext): Promise<void> {
   const about = { build: context.build, address: context.address() };
   if (answerDiscovery(exchange, registry.catalog.kinds(), about)) return;
   const info = requestInfo(url.pathname);
+  if (info !== undefined && (await answerReview(exchange, info))) return;
   if (info === undefined || !isServedGroup(context, info.group)) throw new PageNotFound();
   const pods = registry.catalog.find("", "v1", "pods");
   if (info.group === "" && info.resource === "bindings" && pods !== undefined) {
@@ -156,7 +162,7 @@ export async function answerUpgrade(
     if (subresource !== "exec") throw methodNotSupported();
     const target = kubeletTarget(context, pods, info);
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
-      throw execWithoutWebSocket(target, url.searchParams);
+      throw execWithoutWebSocket(target, url.searchParams, request.headers.upgrade);
     }
     await proxyExec(target, url.searchParams, { request, socket, head });
   } catch (error) {
