@@ -190,14 +190,19 @@ test("retries come after 5, 10, 20, 40 and 80 s; then the pod is given up and th
   const given = { ...failure, atMs: NOW };
   const one = adapter({ replicas: 1 });
   one.metadata.annotations = { [ANNOTATION.scheduledPods]: "pod-1" };
-  const before = seen({ adapter: one, pods: [pod("pod-1", { loadFailure: given }), pod("pod-2")] });
-  const made = plan(before);
-  assert.deepEqual(made.operations, [{ kind: "load", pod: "pod-2" }]);
-  assert.deepEqual(told(before, made), [
-    "Warning MaxRetriesExceeded Max retries exceeded for pod pod-1: connection refused",
-    "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-2]",
-  ]);
-  assert.equal(made.metadata.annotations[`${ANNOTATION.retryCountPrefix}pod-1`], "5");
+  // An engine that answered is rid of it; from one that never did it has to be unloaded, if it comes back.
+  for (const held of ["absent", "silent"] as const) {
+    const failed = pod("pod-1", { loadFailure: given, held });
+    const before = seen({ adapter: one, pods: [failed, pod("pod-2")] });
+    const made = plan(before);
+    const loads = made.operations.filter(({ kind }) => kind === "load");
+    assert.deepEqual(loads, [{ kind: "load", pod: "pod-2" }]);
+    assert.deepEqual(told(before, made), [
+      "Warning MaxRetriesExceeded Max retries exceeded for pod pod-1: connection refused",
+      "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-2]",
+    ]);
+    assert.equal(made.metadata.annotations[`${ANNOTATION.retryCountPrefix}pod-1`], "5");
+  }
 });
 
 test("a final error is Failed with the engine's words, and tried again slowly", () => {

@@ -93,6 +93,11 @@ function recordedLine(seen: Seen, pod: PodSeen): Line | undefined {
 }
 
 function leftoverLine(pod: PodSeen): Line {
+  // Its engine never said that it does not have it; what is to be told is still that it was given up.
+  if (pod.loadFailure !== undefined && isExhausted(pod.loadFailure)) {
+    const { message, retries } = pod.loadFailure;
+    return line(pod, "Unloading", { reason: "MaxRetriesExceeded", message, retries });
+  }
   const isGone = pod.readySinceMs === undefined;
   const waits = isGone ? "It is unloaded when the pod is Ready again" : undefined;
   const message = pod.unloadFailure?.message ?? waits;
@@ -106,6 +111,7 @@ function leftoverLine(pod: PodSeen): Line {
 function otherLine(seen: Seen, pod: PodSeen): Line[] {
   const why = ineligible(pod, seen.nowMs);
   const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
+  if (pod.held === "silent" && isExhausted(pod.loadFailure)) return [chosenLine(seen, pod)];
   if (pod.recorded && pod.held !== "absent" && pod.held !== "foreign") {
     // It will most likely come back with what it has: neither loaded again nor forgotten.
     return [
