@@ -25,6 +25,7 @@ import {
 import { markedProcesses } from "#local/pods/process-table.ts";
 import { parseManifest } from "#local/up/manifests.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
+import { eventually } from "#test/support/eventually.ts";
 import { type Gate, type GatedHub, startGatedHub } from "#test/support/gated-hub.ts";
 import {
   freePorts,
@@ -40,6 +41,8 @@ const run = promisify(execFile);
 const POLL_MS = 100;
 const SETTLE_MS = 90_000;
 const MANY = 50;
+/** Requests that are sent at once to be under way when an engine is killed. */
+const IN_FLIGHT = 40;
 /** Other pods have an adapter that one pod refuses within this time, two busy cores included. */
 const OTHERS_MS = 15_000;
 
@@ -179,6 +182,12 @@ async function isSettled(): Promise<true | string> {
     }
   }
   return true;
+}
+
+async function isGenerating(pod: Pod): Promise<boolean> {
+  const answer = await request(`http://${pod.status?.podIP}:8000/metrics`);
+  const line = /^vllm:num_requests_running\S* (\S+)$/m.exec(await answer.body.text());
+  return Number(line?.[1]) > 1;
 }
 
 /** What an adapter's status says about the pod whose engine has refused to load it. */
@@ -326,8 +335,8 @@ describe("faults of a single machine", () => {
   after(async () => {
     await traffic?.stop();
     await client?.close();
-    machine.child.kill("SIGTERM");
-    await machine.exited;
+    machine?.child.kill("SIGTERM");
+    await machine?.exited;
     await hub?.close();
     // What a failed test leaves must not outlive it.
     for (const { pid } of markedProcesses(`${stateDir}/`)) process.kill(pid, "SIGKILL");
@@ -374,10 +383,21 @@ describe("faults of a single machine", () => {
   it("an engine is killed: another pod answers; only a stream that had begun breaks off", async () => {
     const [pod] = await enginePods();
     assert.ok(pod !== undefined);
+    let inFlight: Promise<string>[] = [];
     await survives({
       ...{ name: "engine", weights: "pirate", allowed: ["broken"] },
-      kill: () => kill("the engine", () => containerPid(pod, "vllm-openai")),
+      kill: async () => {
+        inFlight = Array.from({ length: IN_FLIGHT }, (_, i) =>
+          complete(established[i % established.length] ?? BASE),
+        );
+        await eventually("the engine is in the middle of answers", () => isGenerating(pod));
+        await kill("the engine", () => containerPid(pod, "vllm-openai"));
+      },
     });
+    const answers = await Promise.all(inFlight);
+    for (const [i, answer] of answers.entries()) {
+      assert.equal(answer, [BASE_TEXT, ...Object.values(TEXTS)][i % established.length]);
+    }
   });
 
   it("everything is killed at once: the next start brings all of it back", () =>

@@ -2,7 +2,7 @@ import { codeOf } from "#base/errors.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
 
 /** Between two requests for one model: a steady stream that leaves the machine room for its work. */
-const PAUSE_MS = 200;
+const PAUSE_MS = 100;
 const PROMPT = "San Francisco is a";
 const TOKENS_MAX = 32;
 /** Of each outcome and model. */
