@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { markedProcesses } from "#local/pods/process-table.ts";
 import { eventually } from "./eventually.ts";
+import { freePorts, type MachinePorts } from "./free-port.ts";
 
 export const ROOT = join(import.meta.dirname, "../..");
 /** A start takes about 10 s on two cores; other work may go on beside it. */
@@ -17,12 +17,6 @@ const STOP_MS = 30_000;
 /** Five retries on a pod take 155 s. */
 const COMMAND_MS = 240_000;
 const OUTPUT_MAX = 32 * 1024 * 1024;
-
-export interface Ports {
-  readonly api: number;
-  readonly gateway: number;
-  readonly hub: number;
-}
 
 export interface CommandOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -36,37 +30,24 @@ export interface Said {
   readonly stderr: string;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** A folder and ports on which `loradock up` can be started. */
-export async function newPlace(): Promise<{ stateDir: string; ports: Ports }> {
-  const stateDir = mkdtempSync(join(tmpdir(), "loradock-docs-"));
-  return {
-    stateDir,
-    ports: { api: await freePort(), gateway: await freePort(), hub: await freePort() },
-  };
+export async function newPlace(): Promise<{ stateDir: string; ports: MachinePorts }> {
+  return { stateDir: mkdtempSync(join(tmpdir(), "loradock-docs-")), ports: await freePorts() };
 }
 
 /** The flags that start `loradock up` there. */
-export const placeFlags = (stateDir: string, { api, gateway, hub }: Ports): string =>
+export const placeFlags = (stateDir: string, { api, gateway, hub }: MachinePorts): string =>
   `--state-dir ${stateDir} --api-port ${api} --gateway-port ${gateway} --hub-port ${hub}`;
 
 /** One machine, and the shell of the person who sits before it. */
 export class LocalMachine {
   readonly stateDir: string;
-  readonly ports: Ports;
+  readonly ports: MachinePorts;
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
   #output = "";
 
-  private constructor(command: string, place: { stateDir: string; ports: Ports }) {
+  private constructor(command: string, place: { stateDir: string; ports: MachinePorts }) {
     this.stateDir = place.stateDir;
     this.ports = place.ports;
     // A group of its own: a signal to it is what Ctrl-C in a terminal is.
@@ -87,7 +68,7 @@ export class LocalMachine {
   /** Runs a command line that starts `loradock up`, until it says that everything runs. */
   static async start(
     command: string,
-    place: { stateDir: string; ports: Ports },
+    place: { stateDir: string; ports: MachinePorts },
   ): Promise<LocalMachine> {
     const machine = new LocalMachine(command, place);
     const ended = machine.#exited.then((how) =>
