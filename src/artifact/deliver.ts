@@ -6,13 +6,16 @@ import type { Clock } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
 import { Semaphore } from "#base/semaphore.ts";
 import type { Log } from "#telemetry/log.ts";
-import { ADAPTER_CONFIG } from "./adapter-files.ts";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.ts";
 import { readCredentials } from "./credentials.ts";
-import { downloadFile, withRetries } from "./download-file.ts";
+import { withRetries } from "./download-file.ts";
 import { ArtifactError, isNoSpace, noSpace } from "./errors.ts";
+import { fetchFiles } from "./fetch-files.ts";
 import type { HttpClient } from "./http-client.ts";
 import { memberPath } from "./member-path.ts";
 import { isVisibleFolder } from "./path.ts";
+import { checkPinnedSha256 } from "./pinned-sha256.ts";
+import { RANGES_MAX } from "./read-ahead.ts";
 import {
   type ArtifactSource,
   type Content,
@@ -57,6 +60,8 @@ export interface DeliveryRequest {
   readonly credentials?: Credentials | undefined;
   /** The engine's --max-lora-rank, when it is known. */
   readonly maxRank?: number | undefined;
+  /** What the archive, or the weights in the folder, must hash to; lower case. */
+  readonly sha256?: string | undefined;
   readonly onProgress?: (progress: DeliveryProgress) => void;
 }
 
@@ -89,7 +94,8 @@ export interface Delivery {
 
 export function createDelivery(options: DeliveryOptions): Delivery {
   const store = new VersionStore(options.root);
-  const context = { ...options, store, slots: new Semaphore(PARALLEL_FILES_MAX) };
+  const slots = new Semaphore(PARALLEL_FILES_MAX);
+  const context = { ...options, store, slots, ranges: new Semaphore(RANGES_MAX) };
   return {
     store,
     open: () => store.open(options.clock.now(), STAGING_AGE_MAX_MS),
@@ -114,6 +120,7 @@ const isNoSpaceError = (error: unknown) =>
 interface Context extends DeliveryOptions {
   readonly store: VersionStore;
   readonly slots: Semaphore;
+  readonly ranges: Semaphore;
 }
 
 /** @throws ArtifactError InvalidArtifact when the folder is no adapter that an engine could load. */
@@ -132,15 +139,27 @@ async function deliver(
   const localPath = store.linkPath(request.name);
   const url = parseArtifactUrl(request.artifactUrl);
   if (url.kind === "path") {
-    if (await isVisibleFolder(url.path)) await validate(context, url.path, request);
+    if (await isVisibleFolder(url.path)) {
+      await validate(context, url.path, request);
+      await checkPinnedSha256(url.path, undefined, request.sha256);
+    }
     return { localPath: url.path, path: url.path, fetched: false };
   }
   const credentials = await readCredentials(request.credentials, context.credentialsFolder);
-  const { content } = context;
-  const source = await openSource(url, { content, credentials, settings, http, log });
+  const source = await openSource(url, {
+    content: context.content,
+    credentials,
+    areCredentialsGiven: credentials === request.credentials,
+    settings,
+    http,
+    clock: context.clock,
+    log,
+  });
   const state = await look(context, source, request.name, signal);
   if (state.version !== undefined) {
-    await validate(context, state.version.path, request);
+    const { path, record } = state.version;
+    await validate(context, path, request);
+    await checkPinnedSha256(path, record.sha256, request.sha256);
     if (!state.isPublished) await store.point(request.name, state.version.id);
     return { localPath, path: state.version.path, fetched: false };
   }
@@ -240,12 +259,25 @@ async function fetchListed(
   // Without an identity a half download could belong to other content: it gets a key of its own.
   const known = listing.identity ?? `${context.clock.now()}`;
   const staged = await store.stage(name, versionId(source.location, known));
-  const hashes = await fetchFiles(context, source, listing.files, staged, request, signal);
+  const wantsSha256 =
+    listing.identity === undefined || listing.archive || request.sha256 !== undefined;
+  const { slots, ranges, clock, content } = context;
+  const limits = { bytesMax: BYTES_MAX[content], tooLarge: () => tooLarge(content), slots, ranges };
+  const onProgress = (at: DeliveryProgress) => request.onProgress?.(at);
+  const { files } = listing;
+  const hashes = await fetchFiles(
+    { source, files, folder: staged, wantsSha256, limits, clock, onProgress },
+    signal,
+  );
+  // Of what the owner of the adapter can write down: the archive, or the weights.
+  const main = listing.archive ? 0 : files.findIndex(({ path }) => path === ADAPTER_WEIGHTS);
+  const sha256 = hashes[main];
   // The bytes stand for a source that has no name for its content.
   const identity = listing.identity ?? createHash("sha256").update(hashes.join()).digest("hex");
   const folder = listing.archive ? await unpack(context, staged, listing, signal) : staged;
   try {
     await validate(context, folder, request);
+    await checkPinnedSha256(folder, sha256, request.sha256);
   } catch (error) {
     // Continuing it would only end here again.
     await store.dropStaging(name);
@@ -257,6 +289,7 @@ async function fetchListed(
   const record: VersionRecord = {
     location: source.location,
     identity,
+    ...(sha256 === undefined ? {} : { sha256 }),
     files: await listTree(folder),
   };
   if (before !== undefined) await store.point(name, id);
@@ -270,58 +303,6 @@ async function checkSpace(context: Context, files: readonly RemoteFile[]): Promi
   const needed = files.reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0);
   if (needed > BYTES_MAX[content]) throw tooLarge(content);
   if (needed + FREE_BYTES_MIN > (await store.freeBytes())) throw noSpace(store.root);
-}
-
-/** Fetches all files of a listing into `folder`; returns their hashes in the listing's order. */
-async function fetchFiles(
-  context: Context,
-  source: ArtifactSource,
-  files: readonly RemoteFile[],
-  folder: string,
-  request: DeliveryRequest,
-  signal: AbortSignal,
-): Promise<string[]> {
-  const positions = files.map(() => 0);
-  const isKnown = files.every((file) => file.sizeBytes !== undefined);
-  const bytesTotal = isKnown
-    ? files.reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0)
-    : undefined;
-  // One file that fails makes the others useless: they stop, and have stopped when we return.
-  const failed = new AbortController();
-  const either = AbortSignal.any([signal, failed.signal]);
-  const results = await Promise.allSettled(
-    files.map(async (file, index) => {
-      const path = join(folder, file.path);
-      await mkdir(join(path, ".."), { recursive: true });
-      const onPosition = (bytes: number) => {
-        positions[index] = bytes;
-        const bytesDone = positions.reduce((sum, n) => sum + n, 0);
-        if (bytesDone > BYTES_MAX[context.content]) failed.abort(tooLarge(context.content));
-        request.onProgress?.({ bytesDone, bytesTotal });
-      };
-      try {
-        return await context.slots.run(
-          () =>
-            downloadFile({
-              source,
-              file,
-              path,
-              bytesMax: BYTES_MAX[context.content],
-              clock: context.clock,
-              onPosition,
-              signal: either,
-            }),
-          either,
-        );
-      } catch (error) {
-        failed.abort(error);
-        throw error;
-      }
-    }),
-  );
-  if (signal.aborted) throw signal.reason;
-  if (failed.signal.aborted) throw failed.signal.reason;
-  return results.map((result) => (result as PromiseFulfilledResult<string>).value);
 }
 
 const tooLarge = (content: Content) =>

@@ -1,10 +1,12 @@
-import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { exponentialMs } from "#base/backoff.ts";
 import type { Clock } from "#base/clock.ts";
+import type { Semaphore } from "#base/semaphore.ts";
+import { createHasher, type Digest, type DigestAlgorithm, type Hasher } from "./digest.ts";
 import { ArtifactError } from "./errors.ts";
 import { transportError } from "./http-client.ts";
+import { openInRanges } from "./read-ahead.ts";
 import type { ArtifactSource, RemoteFile } from "./source.ts";
 
 /** Tries without a byte of progress between them, before a source is given up. */
@@ -18,6 +20,10 @@ export interface DownloadOptions {
   /** Where the bytes go; what is there already is continued when the source allows it. */
   readonly path: string;
   readonly bytesMax: number;
+  /** Places for ranges that are fetched side by side, shared by all files. */
+  readonly ranges: Semaphore;
+  /** The content's SHA-256 is wanted, whatever the source tells. */
+  readonly wantsSha256: boolean;
   readonly clock: Clock;
   /** Told how many bytes of the file are here now; falls back when it begins anew. */
   readonly onPosition: (bytes: number) => void;
@@ -27,10 +33,10 @@ export interface DownloadOptions {
 /**
  * Fetches one file completely: retried with back-off, continued where it broke off, checked against the
  * size and the hash that the source tells.
- * @returns the content's SHA-256, in hex.
+ * @returns the content's SHA-256, in hex, when it is wanted.
  * @throws ArtifactError; SourceChangedError; what the disk says.
  */
-export async function downloadFile(options: DownloadOptions): Promise<string> {
+export async function downloadFile(options: DownloadOptions): Promise<string | undefined> {
   const { clock, signal } = options;
   let failures = 0;
   let mismatches = 0;
@@ -76,31 +82,52 @@ async function sizeOf(path: string): Promise<number> {
   }
 }
 
-async function attempt(options: DownloadOptions): Promise<string> {
+async function attempt(options: DownloadOptions): Promise<string | undefined> {
   const { source, file, path, signal } = options;
   const present = file.validator === undefined ? 0 : await sizeOf(path);
-  const isWhole = present > 0 && present === file.sizeBytes;
-  const expected = { sizeBytes: file.sizeBytes, sha256: file.sha256 };
-  const hash = createHash("sha256");
-  let size = present;
-  if (isWhole) {
-    await hashPart(path, hash, present);
-  } else {
-    const from = file.sizeBytes !== undefined && present > file.sizeBytes ? 0 : present;
-    const bytes = await source.read(file, from, signal);
-    expected.sizeBytes ??= bytes.sizeBytes;
-    expected.sha256 ??= bytes.sha256;
-    if (bytes.startsAt > 0) await hashPart(path, hash, bytes.startsAt);
-    options.onPosition(bytes.startsAt);
-    size = await writeFrom(options, bytes.startsAt, bytes.stream, hash);
+  if (present > 0 && present === file.sizeBytes) {
+    const hashes = new Hashes(options, file.digest);
+    await hashes.takeFile(path, present);
+    return checkContent(options, { size: present, hashes }, file);
   }
-  const sha256 = hash.digest("hex");
-  await checkContent(options, { size, sha256 }, expected);
-  return sha256;
+  const from = file.sizeBytes !== undefined && present > file.sizeBytes ? 0 : present;
+  const bytes = await openInRanges({ source, file, ranges: options.ranges }, from, signal);
+  const expected = {
+    sizeBytes: file.sizeBytes ?? bytes.sizeBytes,
+    digest: file.digest ?? bytes.digest,
+  };
+  const hashes = new Hashes(options, expected.digest);
+  if (bytes.startsAt > 0) await hashes.takeFile(path, bytes.startsAt);
+  options.onPosition(bytes.startsAt);
+  const size = await writeFrom(options, bytes.startsAt, bytes.stream, hashes);
+  return checkContent(options, { size, hashes }, expected);
 }
 
-async function hashPart(path: string, hash: Hash, bytes: number): Promise<void> {
-  for await (const chunk of createReadStream(path, { end: bytes - 1 })) hash.update(chunk);
+/** The hashes of one file that somebody asks for, and no others: they cost more than the download. */
+class Hashes {
+  readonly #hashers = new Map<DigestAlgorithm, Hasher>();
+
+  constructor({ wantsSha256 }: DownloadOptions, expected: Digest | undefined) {
+    if (wantsSha256) this.#hashers.set("sha256", createHasher("sha256"));
+    const algorithm = expected?.algorithm;
+    if (algorithm !== undefined) this.#hashers.set(algorithm, createHasher(algorithm));
+  }
+
+  take(bytes: Uint8Array): void {
+    for (const hasher of this.#hashers.values()) hasher.update(bytes);
+  }
+
+  async takeFile(path: string, bytes: number): Promise<void> {
+    if (this.#hashers.size === 0) return;
+    for await (const chunk of createReadStream(path, { end: bytes - 1 })) this.take(chunk);
+  }
+
+  /** Call once, at the end. */
+  results(): Partial<Record<DigestAlgorithm, string>> {
+    return Object.fromEntries(
+      [...this.#hashers].map(([algorithm, hasher]) => [algorithm, hasher.hex()]),
+    );
+  }
 }
 
 /** Appends the stream at `startsAt`; returns the file's size then. */
@@ -108,7 +135,7 @@ async function writeFrom(
   options: DownloadOptions,
   startsAt: number,
   stream: AsyncIterable<Uint8Array>,
-  hash: Hash,
+  hashes: Hashes,
 ): Promise<number> {
   const { file, path, signal } = options;
   const bytesMax = file.sizeBytes ?? options.bytesMax;
@@ -118,7 +145,7 @@ async function writeFrom(
     await readAll(stream, file, signal, async (chunk) => {
       if (position + chunk.length > bytesMax) throw tooLarge(file, bytesMax);
       await writeFully(handle, chunk, position);
-      hash.update(chunk);
+      hashes.take(chunk);
       position += chunk.length;
       options.onPosition(position);
     });
@@ -173,21 +200,23 @@ function tooLarge(file: RemoteFile, bytesMax: number): ArtifactError {
 /** A file that is not what the source promised goes, so that the next try begins anew. */
 async function checkContent(
   { path, file }: DownloadOptions,
-  actual: { size: number; sha256: string },
-  expected: { sizeBytes: number | undefined; sha256: string | undefined },
-): Promise<void> {
+  actual: { size: number; hashes: Hashes },
+  expected: { sizeBytes: number | undefined; digest: Digest | undefined },
+): Promise<string | undefined> {
   if (expected.sizeBytes !== undefined && actual.size < expected.sizeBytes) {
     throw new ArtifactError(
       "Unreachable",
       `${file.path}: connection closed after ${actual.size} of ${expected.sizeBytes} bytes`,
     );
   }
-  if (expected.sha256 === undefined || expected.sha256 === actual.sha256) return;
+  const results = actual.hashes.results();
+  const { digest } = expected;
+  if (digest === undefined || results[digest.algorithm] === digest.hex) return results.sha256;
   const handle = await open(path, "w");
   await handle.close();
   throw new ChecksumMismatch(
     "InvalidArtifact",
-    `${file.path}: the content does not match its checksum (sha256 ${expected.sha256}); publish it again`,
+    `${file.path}: the content does not match its checksum (${digest.algorithm} ${digest.hex}); publish it again`,
   );
 }
 

@@ -11,7 +11,7 @@ const KINDS = {
   /** An unload came while the artifact was on its way. */
   Cancelled: { status: 409, retriable: true },
   InvalidArtifact: { status: 422, retriable: false },
-  /** The scheme is known, and this build has no source for it. */
+  /** The scheme is known, and cannot give what is asked for. */
   Unsupported: { status: 501, retriable: false },
   Unreachable: { status: 502, retriable: true },
   /** Room can be made, or another pod can have it. */

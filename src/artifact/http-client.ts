@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
-import { Agent, request } from "undici";
+import { request } from "undici";
 import { describeError } from "#base/network-error.ts";
 import {
   type AddressRule,
@@ -9,6 +9,7 @@ import {
   isForbiddenAddress,
 } from "./address-guard.ts";
 import { ArtifactError } from "./errors.ts";
+import { createDispatcher, DIRECT_NETWORK, type NetworkSettings } from "./network.ts";
 
 /** A store that is silent for longer is given up; the download goes on with the next try. */
 const SILENCE_MS = 30_000;
@@ -17,11 +18,16 @@ const REDIRECTS_MAX = 8;
 const CONNECTIONS_PER_ORIGIN_MAX = 16;
 
 export interface HttpRequest {
-  readonly method?: "GET" | "HEAD";
+  readonly method?: "GET" | "HEAD" | "POST";
+  readonly body?: string | Uint8Array;
+  /** False: a redirect is an answer like any other, as to signed requests, which fit one host only. */
+  readonly followsRedirects?: boolean;
   /** Sent to whichever host the redirects lead to. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent to the URL's own origin only: tokens and the user's headers. */
   readonly originHeaders?: Readonly<Record<string, string>>;
+  /** Past all proxies, as to the metadata server of the machine itself. */
+  readonly isDirect?: boolean;
   /** Loopback, link-local and metadata addresses are not refused. */
   readonly allowPrivate: boolean;
   readonly signal: AbortSignal;
@@ -38,7 +44,7 @@ export interface HttpResponse {
 }
 
 /**
- * GET and HEAD for artifact stores: redirects by hand, so that each hop is checked and no token
+ * Requests to artifact stores: redirects by hand, so that each hop is checked and no token
  * follows to another origin; time limits on silence, none on size.
  */
 export interface HttpClient {
@@ -47,16 +53,23 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
-/** `isForbidden` says which addresses need `allowPrivate`. */
-export function createHttpClient(isForbidden: AddressRule = isForbiddenAddress): HttpClient {
+/**
+ * @param isForbidden which addresses need `allowPrivate`.
+ * @throws UserError when the network's settings cannot be used.
+ */
+export function createHttpClient(
+  isForbidden: AddressRule = isForbiddenAddress,
+  network: NetworkSettings = DIRECT_NETWORK,
+): HttpClient {
   const limits = {
     connections: CONNECTIONS_PER_ORIGIN_MAX,
     headersTimeout: SILENCE_MS,
     bodyTimeout: SILENCE_MS,
   };
-  const open = new Agent({ ...limits, connect: { timeout: CONNECT_MS } });
+  const open = createDispatcher(network, limits, { timeout: CONNECT_MS });
+  const direct = createDispatcher(DIRECT_NETWORK, limits, { timeout: CONNECT_MS });
   const lookup = guardedLookup(isForbidden);
-  const guarded = new Agent({ ...limits, connect: { timeout: CONNECT_MS, lookup } });
+  const guarded = createDispatcher(network, limits, { timeout: CONNECT_MS, lookup });
 
   async function send(url: URL, options: HttpRequest): Promise<HttpResponse> {
     let current = url;
@@ -67,7 +80,8 @@ export function createHttpClient(isForbidden: AddressRule = isForbiddenAddress):
       const response = await exchange(current, isHome, options);
       firstHeaders ??= response.headers;
       const location = response.headers["location"];
-      if (response.statusCode < 300 || response.statusCode > 399 || typeof location !== "string") {
+      const isRedirect = response.statusCode >= 300 && response.statusCode <= 399;
+      if (!isRedirect || typeof location !== "string" || options.followsRedirects === false) {
         const { statusCode: status, headers, body } = response;
         return { status, headers, firstHeaders, body };
       }
@@ -90,6 +104,7 @@ export function createHttpClient(isForbidden: AddressRule = isForbiddenAddress):
     try {
       return await request(target, {
         method: options.method ?? "GET",
+        ...(options.body === undefined ? {} : { body: options.body }),
         headers: {
           // The bytes are counted, resumed and hashed: they must come as they are.
           "accept-encoding": "identity",
@@ -97,7 +112,7 @@ export function createHttpClient(isForbidden: AddressRule = isForbiddenAddress):
           ...options.headers,
           ...(isHome ? { ...basicAuth(url), ...options.originHeaders } : {}),
         },
-        dispatcher: options.allowPrivate ? open : guarded,
+        dispatcher: options.isDirect === true ? direct : options.allowPrivate ? open : guarded,
         signal: options.signal,
       });
     } catch (error) {
@@ -108,7 +123,7 @@ export function createHttpClient(isForbidden: AddressRule = isForbiddenAddress):
   return {
     send,
     close: async () => {
-      await Promise.all([open.destroy(), guarded.destroy()]);
+      await Promise.all([open.destroy(), guarded.destroy(), direct.destroy()]);
     },
   };
 }

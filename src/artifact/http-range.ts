@@ -1,23 +1,30 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { ArtifactError } from "./errors.ts";
 import type { HttpResponse } from "./http-client.ts";
-import { type FileBytes, type RemoteFile, SourceChangedError } from "./source.ts";
+import { type ByteRange, type FileBytes, type RemoteFile, SourceChangedError } from "./source.ts";
 
 /** Lets an answer go that nobody will read. */
-export function discard(response: HttpResponse): void {
+export function discard(response: Pick<HttpResponse, "body">): void {
   response.body.on("error", () => {
     // Destroying a half-read body is an error to the stream, and what we want.
   });
   response.body.destroy();
 }
 
-/** Asks for the rest of a file, provided that it is still the same; otherwise for all of it. */
+/** The value of a Range header; undefined for the whole file. */
+export function rangeHeader({ from, to }: ByteRange): string | undefined {
+  if (to === undefined) return from === 0 ? undefined : `bytes=${from}-`;
+  return `bytes=${from}-${to - 1}`;
+}
+
+/** Asks for a part of a file, provided that it is still the same; otherwise for all of it. */
 export function rangeHeaders(
-  fromByte: number,
+  range: ByteRange,
   validator: string | undefined,
 ): Record<string, string> {
-  if (fromByte === 0 || validator === undefined) return {};
-  return { range: `bytes=${fromByte}-`, "if-range": validator };
+  const value = rangeHeader(range);
+  if (value === undefined || validator === undefined) return {};
+  return { range: value, "if-range": validator };
 }
 
 /** Size of the whole file by the headers of an answer to GET or HEAD; undefined when they do not tell. */
@@ -30,14 +37,22 @@ export function wholeSize(status: number, headers: IncomingHttpHeaders): number 
 function contentRange(headers: IncomingHttpHeaders) {
   const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(headers["content-range"] ?? "");
   if (match === null) return undefined;
-  return { start: Number(match[1]), size: match[3] === "*" ? undefined : Number(match[3]) };
+  return {
+    start: Number(match[1]),
+    end: Number(match[2]) + 1,
+    size: match[3] === "*" ? undefined : Number(match[3]),
+  };
 }
 
 /**
- * The body of a 200 or 206 as the rest of `file`.
+ * The body of a 200 or 206 as `range` of `file`.
  * @throws SourceChangedError when it is another file than the listed one.
  */
-export function fileBytes(response: HttpResponse, file: RemoteFile, fromByte: number): FileBytes {
+export function fileBytes(
+  response: Pick<HttpResponse, "status" | "headers" | "body">,
+  file: RemoteFile,
+  range: ByteRange,
+): FileBytes {
   const sizeBytes = wholeSize(response.status, response.headers);
   const etag = response.headers["etag"];
   const isOther =
@@ -47,16 +62,18 @@ export function fileBytes(response: HttpResponse, file: RemoteFile, fromByte: nu
     discard(response);
     throw new SourceChangedError(`${file.path} changed at its source`);
   }
-  let startsAt = 0;
-  if (response.status === 206) {
-    startsAt = contentRange(response.headers)?.start ?? -1;
-    if (startsAt !== fromByte) {
-      discard(response);
-      throw new ArtifactError(
-        "Unreachable",
-        `${file.path}: the server answers another range than it was asked for`,
-      );
-    }
+  const { body: stream } = response;
+  if (response.status !== 206) {
+    return { startsAt: 0, endsAt: undefined, sizeBytes, digest: undefined, stream };
   }
-  return { startsAt, sizeBytes, sha256: undefined, stream: response.body };
+  const part = contentRange(response.headers);
+  const wantedEnd = range.to ?? sizeBytes;
+  if (part?.start !== range.from || (wantedEnd !== undefined && part.end !== wantedEnd)) {
+    discard(response);
+    throw new ArtifactError(
+      "Unreachable",
+      `${file.path}: the server answers another range than it was asked for`,
+    );
+  }
+  return { startsAt: part.start, endsAt: range.to, sizeBytes, digest: undefined, stream };
 }

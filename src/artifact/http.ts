@@ -60,7 +60,7 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
     const file: RemoteFile = {
       path,
       sizeBytes: status === 416 ? 0 : wholeSize(status, headers),
-      sha256: undefined,
+      digest: undefined,
       // A weak tag tells that the meaning is the same, not that the bytes are.
       validator: isWeak ? headers["last-modified"] : version,
     };
@@ -82,12 +82,13 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
     location: isArchive ? redactArtifactUrl(text) : folderOf(redactArtifactUrl(text)),
     pinned: undefined,
     list,
-    read: async (file, fromByte, signal) => {
+    takesParallelRanges: false,
+    read: async (file, range, signal) => {
       const target = files.get(file.path) as URL;
-      const headers = rangeHeaders(fromByte, file.validator);
+      const headers = rangeHeaders(range, file.validator);
       const response = await send(target, signal, { headers });
       if (response.status === 200 || response.status === 206) {
-        return fileBytes(response, file, fromByte);
+        return fileBytes(response, file, range);
       }
       discard(response);
       throw failure(response.status, target);

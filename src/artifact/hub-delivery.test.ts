@@ -15,6 +15,7 @@ import { startHub } from "#local/hub/hub.ts";
 import { seedHub } from "#local/hub/seed.ts";
 import { createLog } from "#telemetry/log.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
+import { SOURCE_SETTINGS } from "#test/support/source-settings.ts";
 import { createDelivery } from "./deliver.ts";
 import { ArtifactError } from "./errors.ts";
 import { createHttpClient } from "./http-client.ts";
@@ -33,12 +34,7 @@ async function start(t: TestContext) {
     content: "adapter",
     root,
     credentialsFolder: join(folder, "credentials"),
-    settings: {
-      huggingFaceEndpoint: hub.url,
-      huggingFaceToken: undefined,
-      allowPrivateAddresses: false,
-      allowPickle: false,
-    },
+    settings: { ...SOURCE_SETTINGS, huggingFaceEndpoint: hub.url },
     http,
     clock: systemClock,
     log,

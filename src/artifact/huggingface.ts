@@ -1,8 +1,9 @@
 import { isAdapterFile } from "./adapter-files.ts";
 import { isForbiddenAddress } from "./address-guard.ts";
+import type { Digest } from "./digest.ts";
 import { ArtifactError, httpStatusError } from "./errors.ts";
 import type { HttpResponse } from "./http-client.ts";
-import { discard, fileBytes, rangeHeaders } from "./http-range.ts";
+import { discard, fileBytes, rangeHeader } from "./http-range.ts";
 import {
   type ArtifactSource,
   type Listing,
@@ -98,7 +99,7 @@ export function huggingFaceSource(
         found.push({
           path: entry.path,
           sizeBytes: entry.lfs?.size ?? entry.size,
-          sha256: oid !== undefined && /^[0-9a-f]{64}$/.test(oid) ? oid : undefined,
+          digest: sha256(oid),
           // The commit is part of the URL, so the same URL always means the same bytes.
           validator: commit,
         });
@@ -113,21 +114,27 @@ export function huggingFaceSource(
     location: `huggingface://${repo}`,
     pinned,
     list,
-    read: async (file, fromByte, signal) => {
+    // Each range is one more question to the hub, which counts them.
+    takesParallelRanges: false,
+    read: async (file, range, signal) => {
       const url = new URL(`${endpoint}/${repo}/resolve/${file.validator}/${file.path}`);
-      const { range } = rangeHeaders(fromByte, file.validator);
-      const response = await send(url, range === undefined ? {} : { range }, signal).catch(
+      const wanted = rangeHeader(range);
+      const response = await send(url, wanted === undefined ? {} : { range: wanted }, signal).catch(
         (error: unknown) => {
           // What was listed a moment ago and is gone now: the branch has moved on.
           const isGone = error instanceof ArtifactError && error.code === "NotFound";
           throw isGone && pinned === undefined ? new SourceChangedError(`${what} changed`) : error;
         },
       );
-      const bytes = fileBytes(response, { ...file, validator: undefined }, fromByte);
+      const bytes = fileBytes(response, { ...file, validator: undefined }, range);
       const linked = /^"?([0-9a-f]{64})"?$/.exec(String(response.firstHeaders["x-linked-etag"]));
-      return { ...bytes, sha256: linked?.[1] };
+      return { ...bytes, digest: sha256(linked?.[1]) };
     },
   };
+}
+
+function sha256(hex: string | undefined): Digest | undefined {
+  return hex !== undefined && /^[0-9a-f]{64}$/.test(hex) ? { algorithm: "sha256", hex } : undefined;
 }
 
 function tokenOf({ credentials, settings }: SourceContext): string | undefined {

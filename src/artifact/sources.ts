@@ -1,5 +1,4 @@
 import type { ArtifactUrl } from "#api/artifact-url.ts";
-import { ArtifactError } from "./errors.ts";
 import type { ArtifactSource, SourceContext } from "./source.ts";
 
 /** Absolute paths are used where they lie; everything else has a source. */
@@ -20,12 +19,17 @@ export async function openSource(url: RemoteUrl, context: SourceContext): Promis
       const { httpSource } = await import("./http.ts");
       return httpSource(url.url, context);
     }
-    case "s3":
-    case "gs":
-    case "tos":
-      throw new ArtifactError(
-        "Unsupported",
-        `${url.kind}:// is not supported by this sidecar yet: use huggingface://, http(s):// or an absolute path`,
-      );
+    case "s3": {
+      const { s3Source } = await import("./s3.ts");
+      return s3Source(url, context);
+    }
+    case "gs": {
+      const { gcsSource } = await import("./gcs.ts");
+      return gcsSource(url, context);
+    }
+    case "tos": {
+      const { tosSource } = await import("./tos.ts");
+      return tosSource(url, context);
+    }
   }
 }

@@ -48,6 +48,8 @@ export interface VersionRecord {
   readonly location: string;
   /** The source's own name for the content; undefined when it has none. */
   readonly identity: string | undefined;
+  /** Of the archive or the weights, when it was computed. */
+  readonly sha256?: string;
   readonly files: readonly { readonly path: string; readonly sizeBytes: number }[];
 }
 

@@ -42,7 +42,11 @@ export interface LoadRequest {
   readonly name: string;
   /** To be fetched; or, in the direct form, told to the engine as it is. */
   readonly source:
-    | { readonly artifactUrl: string; readonly credentials: Credentials | undefined }
+    | {
+        readonly artifactUrl: string;
+        readonly credentials: Credentials | undefined;
+        readonly sha256: string | undefined;
+      }
     | { readonly path: string };
   readonly apiKey: string | undefined;
   readonly maxRank: number | undefined;

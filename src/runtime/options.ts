@@ -1,4 +1,5 @@
 import { ADAPTER_MOUNT_PATH, CREDENTIALS_MOUNT_PATH } from "#api/names.ts";
+import type { NetworkSettings } from "#artifact/network.ts";
 import type { SourceSettings } from "#artifact/source.ts";
 import { UserError } from "#base/errors.ts";
 import type { EngineKind } from "#engine/engine.ts";
@@ -32,6 +33,7 @@ export interface RuntimeOptions {
   readonly tokenFile: string | undefined;
   readonly metrics: { readonly path: string; readonly isRaw: boolean };
   readonly sources: SourceSettings;
+  readonly network: NetworkSettings;
 }
 
 /** What the command line may set; everything else comes from the environment. */
@@ -49,6 +51,7 @@ const DOWNLOAD_TIMEOUT_S = 3600;
 /** AIBrix's own default for whole models. */
 const MODEL_ROOT = "/tmp/aibrix/models";
 const HUB = "https://huggingface.co";
+const GCE_METADATA = "metadata.google.internal";
 
 /**
  * The sidecar's settings: flags first, then the environment, by AIBrix's names where it has some.
@@ -88,13 +91,57 @@ export function parseRuntimeOptions(flags: RuntimeFlags, env: Env): RuntimeOptio
       // Turning the transformation off is the stronger word of the two.
       isRaw: !transforms || passesRaw,
     },
-    sources: {
-      huggingFaceEndpoint: httpUrl("HF_ENDPOINT", get("HF_ENDPOINT") ?? HUB),
-      huggingFaceToken: get("HF_TOKEN"),
-      allowPrivateAddresses: isTrue(get("ARTIFACT_HTTP_ALLOW_PRIVATE")),
-      allowPickle: isTrue(get("ARTIFACT_ALLOW_PICKLE")),
+    sources: sourceSettings(get),
+    network: {
+      // Programs look for the small letters first.
+      httpProxy: proxy(get, "HTTP_PROXY"),
+      httpsProxy: proxy(get, "HTTPS_PROXY"),
+      noProxy: get("no_proxy") ?? get("NO_PROXY"),
+      caFile: get("SSL_CERT_FILE"),
     },
   };
+}
+
+type Get = (name: string) => string | undefined;
+
+function sourceSettings(get: Get): SourceSettings {
+  const url = (name: string) => {
+    const text = get(name);
+    return text === undefined ? undefined : httpUrl(name, text);
+  };
+  /** Some of Google's variables leave the scheme out. */
+  const hostUrl = (name: string, text: string) =>
+    httpUrl(name, /^https?:\/\//i.test(text) ? text : `http://${text}`);
+  const emulator = get("STORAGE_EMULATOR_HOST");
+  return {
+    huggingFaceEndpoint: url("HF_ENDPOINT") ?? HUB,
+    huggingFaceToken: get("HF_TOKEN"),
+    s3: {
+      endpoint: url("AWS_ENDPOINT_URL_S3") ?? url("AWS_ENDPOINT_URL"),
+      region: get("AWS_REGION") ?? get("AWS_DEFAULT_REGION"),
+    },
+    gcs: {
+      endpoint: emulator === undefined ? undefined : hostUrl("STORAGE_EMULATOR_HOST", emulator),
+      metadataUrl: hostUrl("GCE_METADATA_HOST", get("GCE_METADATA_HOST") ?? GCE_METADATA),
+      keyFile: get("GOOGLE_APPLICATION_CREDENTIALS"),
+    },
+    tos: {
+      endpoint: get("TOS_ENDPOINT"),
+      region: get("TOS_REGION"),
+      accessKey: get("TOS_ACCESS_KEY"),
+      secretKey: get("TOS_SECRET_KEY"),
+    },
+    allowPrivateAddresses: isTrue(get("ARTIFACT_HTTP_ALLOW_PRIVATE")),
+    allowPickle: isTrue(get("ARTIFACT_ALLOW_PICKLE")),
+  };
+}
+
+function proxy(get: Get, name: string): string | undefined {
+  const text = get(name.toLowerCase()) ?? get(name);
+  if (text === undefined) return undefined;
+  const full = /^[a-z0-9]+:\/\//i.test(text) ? text : `http://${text}`;
+  if (URL.canParse(full)) return full;
+  throw new UserError(`${name} is not a URL such as http://proxy:3128`);
 }
 
 /** AIBrix's idea of a switch: 1, on, yes and true in any case; everything else is off. */

@@ -38,7 +38,11 @@ export function parseLoad(body: JsonObject, authorization: string | undefined): 
     source:
       url === undefined
         ? { path: path as string }
-        : { artifactUrl: url, credentials: textMap(body, "credentials") },
+        : {
+            artifactUrl: url,
+            credentials: textMap(body, "credentials"),
+            sha256: sha256(config["sha256"]),
+          },
     apiKey: bearer(authorization) ?? config["api-key"],
     maxRank: rank(config["max_lora_rank"]),
   };
@@ -87,6 +91,13 @@ function textMap(body: JsonObject, key: string): Credentials | undefined {
   const isMap = isObject(value) && Object.values(value).every((item) => typeof item === "string");
   if (!isMap) throw badRequest(`${key} must be an object whose values are texts`);
   return value as Record<string, string>;
+}
+
+function sha256(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const hex = /^(?:sha256:)?([0-9a-f]{64})$/.exec(text.trim().toLowerCase())?.[1];
+  if (hex !== undefined) return hex;
+  throw badRequest("additional_config.sha256 must be 64 hexadecimal digits");
 }
 
 function rank(text: string | undefined): number | undefined {

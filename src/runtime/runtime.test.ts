@@ -345,7 +345,7 @@ test("what cannot be meant, cannot be had, or is no adapter is told apart by sta
     ],
     [load("d", "http:/garbage"), 422, "InvalidArtifact", /not a safetensors file/],
     [load("e", "http:/rank-64"), 422, "InvalidArtifact", /max_lora_rank 16/],
-    [load("f", "s3://bucket/a"), 501, "Unsupported", /s3:\/\/ is not supported/],
+    [load("f", "tos://bucket/a"), 400, "InvalidRequest", /TOS_ENDPOINT or TOS_REGION/],
     [load("../f", "http:/sql"), 400, "InvalidRequest", /lora_name/],
     [load("f", "nothing"), 400, "InvalidRequest", /no scheme/],
     [post("/v1/lora_adapter/load", { lora_name: "x" }), 400, "InvalidRequest", /artifact_url/],

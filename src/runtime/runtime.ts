@@ -1,4 +1,5 @@
 import { Agent } from "undici";
+import { isForbiddenAddress } from "#artifact/address-guard.ts";
 import { createDelivery, type DeliveryOptions } from "#artifact/deliver.ts";
 import { createHttpClient } from "#artifact/http-client.ts";
 import type { Clock } from "#base/clock.ts";
@@ -38,7 +39,7 @@ export async function runRuntime(
   const { clock, log, engine } = deps;
   // Loads in flight may finish while the server drains; only then everything ends.
   const work = new AbortController();
-  const http = createHttpClient();
+  const http = createHttpClient(isForbiddenAddress, options.network);
   const dispatcher = new Agent();
   const deliveryOptions: DeliveryOptions = {
     content: "adapter",

@@ -10,6 +10,7 @@ import { systemClock } from "#telemetry/system-clock.ts";
 import { TINY } from "#test/support/adapters.ts";
 import { startArtifactServer } from "#test/support/artifact-server.ts";
 import { silentLog } from "#test/support/silent-log.ts";
+import { SOURCE_SETTINGS } from "#test/support/source-settings.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 import { startHub } from "./hub.ts";
 import { seedHub } from "./seed.ts";
@@ -42,10 +43,9 @@ async function delivering(t: TestContext, endpoint: string, token?: string) {
     clock: systemClock,
     log: silentLog,
     settings: {
+      ...SOURCE_SETTINGS,
       huggingFaceEndpoint: endpoint,
       huggingFaceToken: token,
-      allowPrivateAddresses: false,
-      allowPickle: false,
     },
   });
   await delivery.open();
