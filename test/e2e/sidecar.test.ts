@@ -1,108 +1,36 @@
 /** The sidecar as a process of its own, between a real hub and a real engine, killed at any moment. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { validateAdapter } from "#artifact/validate.ts";
-import { parseEngineArgs } from "#local/engine/engine-args.ts";
-import { startEngine } from "#local/engine/start-engine.ts";
 import { startHub } from "#local/hub/hub.ts";
 import { seedHub } from "#local/hub/seed.ts";
-import { systemClock } from "#telemetry/system-clock.ts";
-import { adapterFiles, largeAdapter, TINY } from "#test/support/adapters.ts";
+import { adapterFiles, largeAdapter } from "#test/support/adapters.ts";
 import { startArtifactServer } from "#test/support/artifact-server.ts";
-import { eventually } from "#test/support/eventually.ts";
-import { freePort } from "#test/support/free-port.ts";
+import { type SidecarProcess, SQL, startSidecar } from "#test/support/sidecar-process.ts";
 import { silentLog } from "#test/support/silent-log.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 
-const SQL = " row; SELECT * FROM cities WHERE name = 'San Francisco' LIMIT 1;";
 const WEIGHTS = "adapter_model.safetensors";
 
-async function setUp(t: TestContext) {
+async function setUp(t: TestContext): Promise<SidecarProcess> {
   const dir = await tempFolder(t);
   const stop = new AbortController();
-  await seedHub(join(dir, "hub"));
-  const hub = await startHub(
-    { dir: join(dir, "hub"), host: "127.0.0.1", port: 0, log: silentLog },
-    stop.signal,
-  );
-  const engine = await startEngine(
-    parseEngineArgs(
-      [
-        "serve",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--enable-lora",
-        "--served-model-name",
-        "base",
-      ],
-      { VLLM_ALLOW_RUNTIME_LORA_UPDATING: "True" },
-    ),
-    { clock: systemClock, writeLine: () => {}, bundledModelFolder: join(TINY, "base") },
-    stop.signal,
-  );
-  const engineUrl = `http://127.0.0.1:${engine.port}`;
-  const root = join(dir, "adapters");
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
-  let child: ChildProcess | undefined;
-  const start = async () => {
-    const bin = join(import.meta.dirname, "../../bin/aibrix_runtime");
-    child = spawn(process.execPath, [bin, "--port", String(port), "--host", "127.0.0.1"], {
-      stdio: ["ignore", "ignore", "inherit"],
-      env: {
-        ...process.env,
-        HF_ENDPOINT: hub.url,
-        INFERENCE_ENGINE_ENDPOINT: engineUrl,
-        AIBRIX_ADAPTER_DIR: root,
-        ARTIFACT_HTTP_ALLOW_PRIVATE: "1",
-      },
-    });
-    await eventually(
-      "alive",
-      async () => (await fetch(`${url}/healthz`).catch(() => null))?.ok,
-      10_000,
-    );
-  };
-  const kill = async (signal: NodeJS.Signals) => {
-    const running = child;
-    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
-    const exited = once(running, "exit");
-    running.kill(signal);
-    await exited;
-  };
+  await seedHub(dir);
+  const hub = await startHub({ dir, host: "127.0.0.1", port: 0, log: silentLog }, stop.signal);
   t.after(async () => {
-    await kill("SIGKILL");
     stop.abort();
-    await Promise.all([hub.closed, engine.finished]);
+    await hub.closed;
   });
-  await start();
-  const load = async (name: string, artifact_url: string) => {
-    const body = JSON.stringify({ lora_name: name, artifact_url });
-    const response = await fetch(`${url}/v1/lora_adapter/load`, { method: "POST", body });
-    return { ...((await response.json()) as Record<string, unknown>), code: response.status };
-  };
-  const complete = async (model: string) => {
-    const response = await fetch(`${engineUrl}/v1/completions`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model, prompt: "San Francisco is a", max_tokens: 24, temperature: 0 }),
-    });
-    return ((await response.json()) as { choices?: { text: string }[] }).choices?.[0]?.text;
-  };
-  return { root, load, complete, kill, start, child: () => child };
+  return startSidecar(t, { HF_ENDPOINT: hub.url });
 }
 
 test("the hub's adapter answers; SIGTERM ends the sidecar by itself", async (t) => {
   const { load, complete, kill, child } = await setUp(t);
   const answer = await load("sql-lora", "huggingface://loradock/tiny-sql-lora");
-  assert.equal(answer.code, 200, JSON.stringify(answer));
+  assert.equal(answer.status, 200, answer.text);
   assert.equal(await complete("sql-lora"), SQL);
   await kill("SIGTERM");
   assert.equal(child()?.exitCode, 0);
@@ -143,7 +71,7 @@ test("killed at any moment of a download or a publication, nothing half-written 
     await isWhole();
   }
   const answer = await load("a", `${artifacts.url}/sql`);
-  assert.equal(answer.code, 200, JSON.stringify(answer));
+  assert.equal(answer.status, 200, answer.text);
   await isWhole();
   assert.equal(await complete("a"), SQL);
   assert.deepEqual(readdirSync(join(root, ".loradock/staging")), []);
