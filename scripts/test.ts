@@ -2,7 +2,7 @@
  * Runs the tests and ends with one line, `N passed, N failed`.
  *
  *   node scripts/test.ts                 everything that `npm test` runs
- *   node scripts/test.ts unit e2e        only these groups
+ *   node scripts/test.ts unit e2e        only these groups: check, unit, conformance, e2e, kube
  *   node scripts/test.ts src/api/x.test.ts   only these files
  */
 import { spawnSync } from "node:child_process";
@@ -78,7 +78,7 @@ async function runFiles(files: string[], isolated: boolean): Promise<void> {
 
 const asked = process.argv.slice(2);
 const files = asked.filter((name) => name.endsWith(".test.ts"));
-const groups = asked.length === 0 ? ["check", "unit", "e2e"] : asked;
+const groups = asked.length === 0 ? ["check", "unit", "conformance", "e2e"] : asked;
 const find = (pattern: string | string[]) =>
   globSync(pattern, { cwd: root })
     .sort()
@@ -89,6 +89,10 @@ if (groups.includes("unit")) {
   const unit = ["src/**/*.test.ts", "scripts/*.test.ts", "test/*.test.ts", "test/sim/*.test.ts"];
   await runFiles(find(unit), false);
 }
+if (groups.includes("conformance")) {
+  await runFiles(find("test/conformance/embedded.test.ts"), true);
+}
+if (groups.includes("kube")) await runFiles(find("test/conformance/kube.test.ts"), true);
 if (groups.includes("e2e")) await runFiles(find("test/e2e/*.test.ts"), true);
 if (files.length > 0) await runFiles(files, true);
 

@@ -20,6 +20,8 @@ Options:
   --state-dir <folder>   where everything is kept (default: .loradock)
   --host <address>       where to listen (default: 127.0.0.1)
   --port <number>        where to listen, 0 takes a free port (default: 16443)
+  --empty-namespaces     make no ServiceAccount 'default' and no ConfigMap 'kube-root-ca.crt' in namespaces,
+                         like a Kubernetes API server without its controller manager
   --with-parent          stop when stdin ends, which is when a supervisor has gone
   --log-format <form>    text (klog's form) or json (default: text)
   --help                 show this
@@ -35,6 +37,7 @@ await runProcess("apiserver", async (stop) => {
       "state-dir": { type: "string", default: ".loradock" },
       host: { type: "string", default: "127.0.0.1" },
       port: { type: "string", default: "16443" },
+      "empty-namespaces": { type: "boolean", default: false },
       "with-parent": { type: "boolean", default: false },
       "log-format": { type: "string", default: "text" },
       help: { type: "boolean", default: false },
@@ -58,6 +61,7 @@ await runProcess("apiserver", async (stop) => {
       clock,
       log,
       build: version,
+      emptyNamespaces: values["empty-namespaces"],
       kubeletToken: () => readOrMakeToken(kubeletTokenFile(stateDir)),
     },
     signal,

@@ -1,4 +1,5 @@
 import { isAbsolute, relative, resolve } from "node:path";
+import { UserError } from "#base/errors.ts";
 import { ENGINES } from "#local/pods/engine-choice.ts";
 import { runUp } from "#local/up/up.ts";
 import { createLog } from "#telemetry/log.ts";
@@ -35,19 +36,19 @@ export const upCommand: Command = {
       flags: "--api-port <port>",
       description: "port of the Kubernetes API on 127.0.0.1",
       default: "16443",
-      parse: parsePort("--api-port"),
+      parse: parseFixedPort("--api-port"),
     },
     {
       flags: "--gateway-port <port>",
       description: "port of the gateway on 127.0.0.1",
       default: "8888",
-      parse: parsePort("--gateway-port"),
+      parse: parseFixedPort("--gateway-port"),
     },
     {
       flags: "--hub-port <port>",
       description: "port of the model hub on 127.0.0.1",
       default: "16480",
-      parse: parsePort("--hub-port"),
+      parse: parseFixedPort("--hub-port"),
     },
     {
       flags: "--once",
@@ -74,6 +75,15 @@ export const upCommand: Command = {
   ],
   run: (flags, context) => run(flags as unknown as UpFlags, context),
 };
+
+/** Others have to know the port before it is bound. */
+function parseFixedPort(flag: string): (text: string) => number {
+  return (text) => {
+    const port = parsePort(flag)(text);
+    if (port === 0) throw new UserError(`${flag}: 0 is no port to be found at; choose one`);
+    return port;
+  };
+}
 
 async function run(flags: UpFlags, context: CommandContext): Promise<void> {
   const { clock, env, signal, stdout, stderr, cwd } = context;

@@ -6,8 +6,9 @@ import { formatAddress } from "#serve/address.ts";
 import { listen } from "#serve/server.ts";
 import type { Log } from "#telemetry/log.ts";
 import { Registry } from "./registry/registry.ts";
+import type { ApiContext } from "./server/api-context.ts";
 import { loadOrMakePki } from "./server/pki.ts";
-import { type ApiContext, answer, answerUpgrade } from "./server/routes.ts";
+import { answer, answerUpgrade } from "./server/routes.ts";
 import { openTokens, TOKEN_ISSUER, writeKubeconfig } from "./server/tokens.ts";
 import { publishApi, startSystem } from "./start-system.ts";
 import { Store } from "./storage/store.ts";
@@ -22,6 +23,8 @@ export interface ApiServerOptions {
   readonly log: Log;
   /** What the version says about us. */
   readonly build: string;
+  /** Namespaces get no ServiceAccount and no ConfigMap of their own. */
+  readonly emptyNamespaces: boolean;
   /** The bearer token of the kubelet's port, asked for at each use. */
   readonly kubeletToken: () => string;
 }
@@ -54,7 +57,10 @@ export async function startApiServer(
     const pki = await loadOrMakePki(stateDir, { hosts: host === "" ? [] : [host], clock });
     const registry = new Registry({ store, clock, randomText, newUid: randomUUID });
     const tokens = openTokens(stateDir, { clock, uidOf: uidIn(registry) });
-    const system = startSystem({ registry, clock, log, ca: pki.ca }, leave.signal);
+    const system = startSystem(
+      { registry, clock, log, ca: options.emptyNamespaces ? undefined : pki.ca },
+      leave.signal,
+    );
     let port = options.port;
     const context: ApiContext = {
       registry,

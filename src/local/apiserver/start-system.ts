@@ -2,6 +2,9 @@ import type { Clock } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
 import type { JsonObject } from "#base/json.ts";
 import type { Log } from "#telemetry/log.ts";
+import { serviceAddress } from "./admission/service-address.ts";
+import { createAdmission } from "./admission/webhooks.ts";
+import { runClaimProtection } from "./controllers/claims.ts";
 import { runCustomResourceController } from "./controllers/custom-resources.ts";
 import { runGarbageCollector } from "./controllers/garbage-collector.ts";
 import { runNamespaceController } from "./controllers/namespaces.ts";
@@ -16,8 +19,8 @@ export interface SystemOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Log;
-  /** PEM of the authority that signed the server's certificate. */
-  readonly ca: string;
+  /** PEM of the authority that signed the server's certificate; undefined: namespaces begin empty. */
+  readonly ca: string | undefined;
 }
 
 /** Namespaces that every cluster has. */
@@ -50,9 +53,22 @@ export function startSystem(
       held.filter((finalizer) => finalizer !== "kubernetes"),
     );
   };
+  registry.useAdmission(
+    createAdmission({
+      configurations: () => ({
+        mutating: configurationsOf(api, "MutatingWebhookConfiguration"),
+        validating: configurationsOf(api, "ValidatingWebhookConfiguration"),
+      }),
+      namespaceLabels: (name) => namespaceLabels(api, name),
+      serviceAddress: (reference) => serviceAddress(api, reference),
+      clock,
+      log,
+    }),
+  );
   const deps = { api, clock, log };
   const tasks: { readonly [what: string]: Promise<void> } = {
     "custom resources": runCustomResourceController(deps, signal),
+    "claims in use": runClaimProtection(deps, signal),
     "garbage collection": runGarbageCollector(deps, signal),
     namespaces: runNamespaceController({ ...deps, ca: options.ca, finalizeNamespace }, signal),
     "old events": purgeEvents(api, clock, signal),
@@ -63,6 +79,19 @@ export function startSystem(
     }),
   );
   return { stopped: Promise.all(ends).then(() => {}) };
+}
+
+function configurationsOf(api: ObjectApi, name: string): readonly JsonObject[] {
+  const kind = api.kindNamed("admissionregistration.k8s.io/v1", name);
+  return kind === undefined ? [] : api.list(kind);
+}
+
+function namespaceLabels(api: ObjectApi, name: string): Record<string, string> | undefined {
+  const kind = api.kindNamed("v1", "Namespace");
+  const found = kind === undefined ? undefined : api.get(kind, { namespace: "", name });
+  if (found === undefined) return undefined;
+  const labels = Object.entries(objectAt(metadataOf(found), "labels"));
+  return Object.fromEntries(labels.map(([key, value]) => [key, String(value)]));
 }
 
 function makeNamespaces(api: ObjectApi): void {

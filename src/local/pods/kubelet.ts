@@ -9,23 +9,15 @@ import type { Informer } from "#kube/informer.ts";
 import { WorkQueue } from "#kube/workqueue.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { AddressPool } from "./addresses.ts";
-import { adoptProcess, killLeftovers } from "./container-process.ts";
 import { writePrograms } from "./container-shim.ts";
 import type { EngineChoice } from "./engine-choice.ts";
 import { ENGINE_PROGRAM } from "./images.ts";
 import { type KubeletServer, startKubeletServer } from "./kubelet-server.ts";
+import { endPodProcesses, killStrays } from "./leftovers.ts";
 import { keepNodeLease, machineCapacity, registerNode } from "./node.ts";
 import { PodAddresses } from "./pod-addresses.ts";
-import {
-  attemptFolders,
-  type PodRecord,
-  podFolder,
-  podsFolder,
-  podUids,
-  readPodRecords,
-} from "./pod-folder.ts";
+import { type PodRecord, podFolder, podUids, readPodRecords } from "./pod-folder.ts";
 import { PodWorker, type PodWorkerDeps } from "./pod-worker.ts";
-import { markedProcesses, sendSignal } from "./process-table.ts";
 import { RESTART_BACKOFF, type RestartBackoff } from "./restart-backoff.ts";
 import { lockState } from "./state-lock.ts";
 
@@ -230,18 +222,11 @@ class LocalKubelet {
       if (wanted.has(uid)) continue;
       const folder = podFolder(stateDir, uid);
       log.info("Ending what was left of a pod that is gone", { uid });
-      for (const attempt of attemptFolders(folder)) {
-        await adoptProcess(attempt, clock)?.stop(0);
-        await killLeftovers(attempt, undefined, clock);
-      }
+      await endPodProcesses(folder, 0, clock);
       rmSync(folder, { recursive: true, force: true });
     }
     // A process whose folder is gone can only be found by its mark.
-    const root = `${podsFolder(stateDir)}/`;
-    for (const { pid, mark } of markedProcesses(root)) {
-      const uid = mark.slice(root.length).split("/")[0] ?? "";
-      if (!wanted.has(uid)) sendSignal(pid, "SIGKILL");
-    }
+    killStrays(stateDir, (uid) => wanted.has(uid));
   }
 
   #find(namespace: string, name: string): PodWorker | undefined {

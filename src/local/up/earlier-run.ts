@@ -1,7 +1,56 @@
 import type { Pod, PodCondition } from "#api/kubernetes.ts";
 import { SYSTEM_NAMESPACE } from "#api/names.ts";
 import { type Clock, toMicroTimestamp, toTimestamp } from "#base/clock.ts";
+import { UserError } from "#base/errors.ts";
 import { type KubeClient, LEASES, PODS } from "#kube/client.ts";
+import { endAllPods } from "../pods/leftovers.ts";
+import { isStateLocked } from "../pods/state-lock.ts";
+import { checkPorts, type NeededPort } from "../preflight.ts";
+import type { Screen } from "./progress.ts";
+
+/** Killed processes see their stdin end and then stop their pods. */
+const WAIT_MAX_MS = 30_000;
+const POLL_MS = 200;
+/** For pods that lost their kubelet; others get what their manifest says. */
+export const PODS_GRACE_MS = 5_000;
+
+interface EarlierRun {
+  readonly stateDir: string;
+  readonly ports: readonly NeededPort[];
+  /** True when it has not cleaned up behind itself. */
+  readonly wasKilled: boolean;
+}
+
+/**
+ * After a kill of `loradock up` its processes still take a moment to stop; what their kubelet could
+ * not stop is stopped here. Then their ports are free.
+ */
+export async function endEarlierRun(
+  { stateDir, ports, wasKilled }: EarlierRun,
+  { clock, screen }: { clock: Clock; screen: Screen },
+  signal: AbortSignal,
+): Promise<void> {
+  const endMs = clock.now() + WAIT_MAX_MS;
+  const until = async (isOver: () => boolean | Promise<boolean>) => {
+    while (!(await isOver()) && clock.now() < endMs) await clock.sleep(POLL_MS, signal);
+  };
+  if (wasKilled) screen.stdout.write("An earlier run was killed; ending what is left of it\n");
+  await until(() => !isStateLocked(stateDir));
+  // A kubelet that does not end is told by the next one, with its process.
+  if (isStateLocked(stateDir)) return;
+  await endAllPods(stateDir, PODS_GRACE_MS, clock);
+  if (wasKilled) await until(() => areFree(ports));
+}
+
+async function areFree(ports: readonly NeededPort[]): Promise<boolean> {
+  try {
+    await checkPorts(ports);
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  }
+}
 
 /**
  * Takes back what the API still says about processes of an earlier run, before anything acts on it:

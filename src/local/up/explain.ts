@@ -3,7 +3,7 @@ import { logPathOf } from "../pods/container-process.ts";
 import { attemptFolders, containerFolder, podFolder } from "../pods/pod-folder.ts";
 import { lastWords } from "../supervise.ts";
 import type { Trouble } from "./rollout.ts";
-import type { UpSettings } from "./settings.ts";
+import { shellWord, type UpSettings } from "./settings.ts";
 
 /** A trouble as one sentence with the container's last words and where to read more. */
 export function explainTrouble(
@@ -15,7 +15,7 @@ export function explainTrouble(
   }
   const { pod, container, text } = trouble;
   const { name, namespace, uid = "" } = pod.metadata;
-  const kubectl = `kubectl --kubeconfig ${join(shownStateDir, "kubeconfig")}`;
+  const kubectl = `kubectl --kubeconfig ${shellWord(join(shownStateDir, "kubeconfig"))}`;
   const words = container === undefined ? "" : lastLogLine(podFolder(stateDir, uid), container);
   const who = container === undefined ? `pod ${name}` : `container ${container} of pod ${name}`;
   return words === ""

@@ -31,7 +31,7 @@ test("the report is in columns", () => {
   ]);
   assert.equal(oneLine("a\n  b "), "a b");
   assert.equal(oneLine("x".repeat(100)).length, 72);
-  assert.deepEqual(answerLines([]), []);
+  assert.deepEqual([...answerLines([]), ...table([])], []);
 });
 
 test("what to try next can be pasted", () => {
@@ -39,6 +39,8 @@ test("what to try next can be pasted", () => {
   const lines = tryLines({ ...place, adapter: "sql-lora" }).join("\n");
   assert.match(lines, /export KUBECONFIG=\.loradock\/kubeconfig\n/);
   assert.match(lines, /curl http:\/\/127\.0\.0\.1:8888\/v1\/completions .*"model": "sql-lora"/);
+  const odd = tryLines({ ...place, stateDir: "/it's here", adapter: undefined })[0];
+  assert.equal(odd, "Try: export KUBECONFIG='/it'\\''s here/kubeconfig'");
   assert.match(tryLines({ ...place, adapter: undefined }).join("\n"), /kubectl get pods -A/);
 });
 

@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { PROMPT } from "./ask.ts";
+import { shellWord } from "./settings.ts";
 
 /** What the walk found out about one model. */
 export interface ModelResult {
@@ -39,8 +41,9 @@ export function verdict(results: readonly ModelResult[]): string[] {
   });
 }
 
-/** The results as a table, a line each. */
+/** The results as a table, a line each; nothing when no model was asked. */
 export function table(results: readonly ModelResult[]): string[] {
+  if (results.length === 0) return [];
   const rows = [
     ["MODEL", "PHASE", "PODS", "SECONDS", "TEXT"],
     ...results.map(({ model, phase, pods, seconds, text }) => [
@@ -74,7 +77,7 @@ export function tryLines(place: {
           `curl ${gateway}/v1/completions -H 'content-type: application/json' -d '${body}'`,
         ];
   return [
-    `Try: export KUBECONFIG=${stateDir}/kubeconfig`,
+    `Try: export KUBECONFIG=${shellWord(join(stateDir, "kubeconfig"))}`,
     ...about.map((line) => `     ${line}`),
     ...(balancer === undefined ? [] : [balancer]),
     `Ctrl-C stops everything; the state is kept in ${stateDir}/`,

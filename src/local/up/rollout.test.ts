@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ContainerStatus, Deployment, KubeEvent, Pod } from "#api/kubernetes.ts";
-import { podsOf, rolloutOf, troubleOf } from "./rollout.ts";
+import { describeRollout, podsOf, rolloutOf, troubleOf } from "./rollout.ts";
 
 const deployment: Deployment = {
   metadata: { name: "base", namespace: "default", generation: 2 },
@@ -36,7 +36,7 @@ function pod(name: string, ready: boolean, containers: Partial<ContainerStatus>[
 test("a rollout is complete when as many pods as wanted are ready in the present version", () => {
   const two = [pod("a", true), pod("b", true)];
   assert.deepEqual(rolloutOf(deployment, two), {
-    ...{ ready: 2, wanted: 2, isComplete: true },
+    ...{ ready: 2, wanted: 2, isComplete: true, isOutdated: false },
     readySinceMs: Date.parse("2026-01-01T00:00:10Z"),
   });
   assert.equal(rolloutOf(deployment, [pod("a", true), pod("b", false)]).ready, 1);
@@ -44,6 +44,11 @@ test("a rollout is complete when as many pods as wanted are ready in the present
   assert.equal(rolloutOf(changed, two).isComplete, false);
   const half = { ...deployment, status: { observedGeneration: 2, updatedReplicas: 1 } };
   assert.equal(rolloutOf(half, two).isComplete, false);
+  assert.equal(
+    describeRollout("base", rolloutOf(half, two)),
+    "base: 2/2 pods ready, not all of its present version",
+  );
+  assert.equal(describeRollout("base", rolloutOf(half, [])), "base: 0/2 pods ready");
   const [first] = two;
   const leaving = { ...first, metadata: { ...first?.metadata, deletionTimestamp: "x" } } as Pod;
   assert.equal(rolloutOf(deployment, [leaving, pod("b", true)]).ready, 1);

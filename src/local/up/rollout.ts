@@ -5,6 +5,8 @@ import { fromTimestamp } from "#base/clock.ts";
 export interface Rollout {
   readonly ready: number;
   readonly wanted: number;
+  /** True when the pods may be those of an older version. */
+  readonly isOutdated: boolean;
   /** True when as many pods as wanted are ready, all of the present version. */
   readonly isComplete: boolean;
   /** When the last of the ready pods became so. */
@@ -36,6 +38,7 @@ export function rolloutOf(deployment: Deployment, pods: readonly Pod[]): Rollout
   return {
     ready: Math.min(ready.length, wanted),
     wanted,
+    isOutdated: !isUpdated,
     isComplete: isUpdated && ready.length >= wanted,
     readySinceMs: Math.max(0, ...ready.map(readySince)),
   };
@@ -44,6 +47,12 @@ export function rolloutOf(deployment: Deployment, pods: readonly Pod[]): Rollout
 function readySince(pod: Pod): number {
   const condition = pod.status?.conditions?.find(({ type }) => type === "Ready");
   return fromTimestamp(condition?.lastTransitionTime) ?? 0;
+}
+
+/** For example `base: 2/3 pods ready`. */
+export function describeRollout(name: string, { ready, wanted, isOutdated }: Rollout): string {
+  const count = `${name}: ${ready}/${wanted} pods ready`;
+  return isOutdated && ready >= wanted ? `${count}, not all of its present version` : count;
 }
 
 /** What stands in a pod's way. */

@@ -25,9 +25,12 @@ function looks(...all: (Look<string> | Error)[]): () => Promise<Look<string>> {
 
 test("it says what it waits for until it is there", async () => {
   const waits: string[] = [];
-  const look = looks({ waitsFor: "1/2" }, new KubeApiError(503, "X", "busy"), { done: "both" });
+  const slow = { waitsFor: "1/2", because: "main ended" };
+  const look = looks({ waitsFor: "1/2" }, slow, new KubeApiError(503, "X", "busy"), {
+    done: "both",
+  });
   assert.equal(await waitFor(look, options(waits)), "both");
-  assert.deepEqual(waits, ["1/2", "the Kubernetes API does not answer (busy)"]);
+  assert.deepEqual(waits, ["1/2", "1/2; main ended", "the Kubernetes API does not answer (busy)"]);
 });
 
 test("too late, hopeless and wrong are told apart", async () => {

@@ -9,6 +9,8 @@ export type Look<T> =
   | {
       /** What it still needs, for example `2/3 pods ready`. */
       readonly waitsFor: string;
+      /** What stands in the way so far; shown while it is waited for. */
+      readonly because?: string | undefined;
       /** Why waiting longer is useless; ends the waiting. */
       readonly hopeless?: string | undefined;
     };
@@ -25,7 +27,7 @@ export interface WaitOptions {
 }
 
 /** True for what passes by itself: the API server is being started again, or is busy. */
-function isPassing(error: unknown): boolean {
+export function isPassing(error: unknown): boolean {
   if (error instanceof KubeApiError) return error.code >= 500 || error.code === 429;
   return networkWords(error) !== undefined;
 }
@@ -51,7 +53,9 @@ export async function waitFor<T>(look: () => Promise<Look<T>>, options: WaitOpti
   for (;;) {
     const seen = await lookOnce(look, signal);
     if ("done" in seen) return seen.done;
-    options.onWait(seen.waitsFor);
+    options.onWait(
+      seen.because === undefined ? seen.waitsFor : `${seen.waitsFor}; ${seen.because}`,
+    );
     const isLate = clock.now() - startMs >= timeoutMs;
     if (seen.hopeless !== undefined || isLate) {
       const why = seen.hopeless ?? (await options.explain?.());

@@ -1,15 +1,8 @@
-import type { Deployment, KubeEvent, KubeObject, Pod, Service } from "#api/kubernetes.ts";
+import { join } from "node:path";
+import type { Deployment, KubeObject, Pod, Service } from "#api/kubernetes.ts";
 import { LABEL } from "#api/names.ts";
 import type { Clock } from "#base/clock.ts";
-import {
-  DEPLOYMENTS,
-  EVENTS,
-  type KubeClient,
-  keyOf,
-  MODEL_ADAPTERS,
-  PODS,
-  SERVICES,
-} from "#kube/client.ts";
+import { DEPLOYMENTS, EVENTS, type KubeClient, keyOf, MODEL_ADAPTERS, PODS } from "#kube/client.ts";
 import { type AdapterProgress, adapterProgress, describeAdapters } from "./adapter-progress.ts";
 import { type Applied, applyShipped } from "./apply.ts";
 import { askModel } from "./ask.ts";
@@ -18,8 +11,8 @@ import { explainTrouble } from "./explain.ts";
 import type { Manifests } from "./manifests.ts";
 import type { Stage } from "./progress.ts";
 import type { ModelResult } from "./report.ts";
-import { podsOf, rolloutOf, troubleOf } from "./rollout.ts";
-import { HOST, type UpSettings } from "./settings.ts";
+import { describeRollout, podsOf, rolloutOf, troubleOf } from "./rollout.ts";
+import { HOST, shellWord, type UpSettings } from "./settings.ts";
 import { type Look, waitFor } from "./wait-for.ts";
 
 const APPLY_TIMEOUT_MS = 30_000;
@@ -165,7 +158,8 @@ export class Walk {
   }
 
   #explainAdapter({ name, holdUp }: AdapterProgress): string {
-    const kubectl = `kubectl --kubeconfig ${this.#settings.shownStateDir}/kubeconfig`;
+    const kubeconfig = shellWord(join(this.#settings.shownStateDir, "kubeconfig"));
+    const kubectl = `kubectl --kubeconfig ${kubeconfig}`;
     return `${name}: ${holdUp}; see ${kubectl} describe modeladapter ${name}`;
   }
 
@@ -220,22 +214,23 @@ export class Walk {
     const client = await this.#deps.client;
     const { namespace, name } = shipped.metadata;
     let pods: Pod[] = [];
-    let events: KubeEvent[] = [];
     const explain = async () => {
-      events = (await client.list(EVENTS, { namespace }, signal)).items;
+      const events = (await client.list(EVENTS, { namespace }, signal)).items;
       return explainTrouble(troubleOf(pods, events), this.#settings);
     };
     const look = async (): Promise<Look<number>> => {
       const deployment = await client.get(DEPLOYMENTS, { namespace, name }, signal);
       pods = podsOf(deployment, (await client.list(PODS, { namespace }, signal)).items);
-      const { ready, wanted, isComplete, readySinceMs } = rolloutOf(deployment, pods);
-      const restMs = readySinceMs + settleMs - clock.now();
-      if (isComplete && (settleMs === 0 || restMs <= 0)) return { done: wanted };
-      const count = `${name}: ${ready}/${wanted} pods ready`;
-      if (isComplete) return { waitsFor: `${count}, for ${settleMs / 1000} s` };
+      const rollout = rolloutOf(deployment, pods);
+      const isSettled = rollout.readySinceMs + settleMs <= clock.now();
+      if (rollout.isComplete && (settleMs === 0 || isSettled)) return { done: rollout.wanted };
+      const waitsFor = describeRollout(name, rollout);
+      if (rollout.isComplete) return { waitsFor: `${waitsFor}, for ${settleMs / 1000} s` };
       const trouble = troubleOf(pods, []);
-      const hopeless = trouble?.isFinal ? explainTrouble(trouble, this.#settings) : undefined;
-      return { waitsFor: count, hopeless };
+      if (trouble === undefined) return { waitsFor };
+      return trouble.isFinal
+        ? { waitsFor, hopeless: explainTrouble(trouble, this.#settings) }
+        : { waitsFor, because: `${trouble.container} ${trouble.text}` };
     };
     return await this.#wait(waits, PODS_TIMEOUT_MS, look, explain);
   }
@@ -244,12 +239,7 @@ export class Walk {
     const client = await this.#deps.client;
     const service = this.#deps.manifests.controlPlane.find(isBalancer);
     if (service === undefined) return undefined;
-    const { signal, clock } = this.#deps;
-    return await balancerNote(await client.get(SERVICES, service.metadata, signal), {
-      client,
-      clock,
-      signal,
-    });
+    return await balancerNote(service, { ...this.#deps, client, sinceMs: this.#startMs });
   }
 
   #wait<T>(

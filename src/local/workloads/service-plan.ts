@@ -17,7 +17,8 @@ function balancerAddress(index: number): string {
 
 /**
  * The address of each Service of type LoadBalancer, by `namespace/name`: what its status says, what
- * it asks for, else one that follows from its name, so that it is the same after a new start. Pure.
+ * it asks for, else one that follows from its UID: the same after a new start, and another one for
+ * a Service of that name in another state folder of this machine. Pure.
  */
 export function balancerAddresses(services: readonly Service[]): Map<string, string> {
   const balancers = services
@@ -36,7 +37,8 @@ export function balancerAddresses(services: readonly Service[]): Map<string, str
   }
   for (const service of balancers) {
     if (addresses.has(keyOf(service))) continue;
-    let index = createHash("sha256").update(keyOf(service)).digest().readUInt32BE(0);
+    const identity = service.metadata.uid ?? keyOf(service);
+    let index = createHash("sha256").update(identity).digest().readUInt32BE(0);
     while (taken.has(balancerAddress(index))) index++;
     give(service, balancerAddress(index));
   }

@@ -5,7 +5,6 @@ import {
   forbidden,
   invalid,
   key,
-  ROOT,
   required,
   tooLong,
 } from "../schema/field-error.ts";
@@ -91,7 +90,7 @@ export function configMapErrors(map: JsonObject, old: JsonObject | undefined): F
     errors.push(...byRule(configKey, key("binaryData", name), name));
     size += bytesOf(String(encoded));
   }
-  if (size > SIZE_MAX_BYTES) errors.push({ ...tooLong(ROOT, SIZE_MAX_BYTES), field: "" });
+  if (size > SIZE_MAX_BYTES) errors.push(tooLong("[]", SIZE_MAX_BYTES));
   return errors;
 }
 

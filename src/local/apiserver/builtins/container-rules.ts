@@ -46,10 +46,6 @@ export function containerErrors(
     if (names.has(name)) errors.push(duplicate(child(field, "name"), name));
     names.add(name);
     errors.push(...probeErrors(container, pod.graceSeconds, field));
-    if ("restartPolicy" in container) {
-      const text = "may not be set for non-init containers";
-      errors.push(forbidden(child(field, "restartPolicy"), text));
-    }
   }
   return [...errors, ...hostPortErrors(containers, path)];
 }
@@ -68,9 +64,6 @@ export function initContainerErrors(
     const name = stringAt(container, "name");
     errors.push(...commonErrors(container, pod, field));
     const policy = container["restartPolicy"];
-    if (policy !== undefined && policy !== "Always") {
-      errors.push(notSupported(child(field, "restartPolicy"), policy, ["Always"]));
-    }
     if (names.has(name)) errors.push(duplicate(child(field, "name"), name));
     else if (name !== "") names.add(name);
     errors.push(...hostPortErrors([container], path));

@@ -46,7 +46,7 @@ const RESOURCE_FIELDS = [
   "requests.ephemeral-storage",
   "requests.memory",
 ];
-const SOURCES = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+const SOURCES = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"];
 
 const envName: NameRule = (text) =>
   /^[\x20-\x3c\x3e-\x7e]*$/.test(text)
@@ -95,8 +95,6 @@ function sourceErrors(kind: string, source: JsonObject, parent: string): FieldEr
       return fieldRefErrors(source, path, false);
     case "resourceFieldRef":
       return resourceRefErrors(source, path, false);
-    case "fileKeyRef":
-      return [];
     default: {
       const key = stringAt(source, "key");
       return [

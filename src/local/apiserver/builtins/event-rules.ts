@@ -1,10 +1,11 @@
-import { isObject, type JsonObject, jsonEqual } from "#base/json.ts";
+import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
 import { numberAt, objectAt, stringAt } from "../json-access.ts";
-import { type FieldError, invalid, required } from "../schema/field-error.ts";
+import { type FieldError, invalid, invalidStruct, required } from "../schema/field-error.ts";
 import { qualifiedName, subdomain } from "../schema/name-rules.ts";
 import { toCoreEvent } from "./events.ts";
 import { byRule, IMMUTABLE } from "./rules.ts";
 
+const REFERENCES = ["involvedObject", "related"];
 const LENGTH_MAX = 128;
 const NOTE_LENGTH_MAX = 1024;
 /** Fields that an update through events.k8s.io may not change, as core/v1 names them. */
@@ -41,13 +42,25 @@ export function eventErrors(
     ...errors,
     ...(isSeriesChanged ? seriesErrors(event) : []),
     ...FIXED.filter((name) => !jsonEqual(event[name] ?? null, before[name] ?? null)).map((name) =>
-      invalid(
-        name === "reportingComponent" ? "reportingController" : name,
-        event[name] ?? null,
-        IMMUTABLE,
-      ),
+      fixedError(name, event[name] ?? null),
     ),
   ];
+}
+
+function fixedError(name: string, value: Json): FieldError {
+  if (name === "reportingComponent") return invalid("reportingController", value, IMMUTABLE);
+  if (!isObject(value) || !REFERENCES.includes(name)) return invalid(name, value, IMMUTABLE);
+  // What is shown has the fields of the server's own struct.
+  const shown = {
+    Kind: stringAt(value, "kind"),
+    Namespace: stringAt(value, "namespace"),
+    Name: stringAt(value, "name"),
+    UID: stringAt(value, "uid"),
+    APIVersion: stringAt(value, "apiVersion"),
+    ResourceVersion: stringAt(value, "resourceVersion"),
+    FieldPath: stringAt(value, "fieldPath"),
+  };
+  return invalidStruct(name, shown, IMMUTABLE);
 }
 
 function basicErrors(event: JsonObject, controllerField: string): FieldError[] {

@@ -3,7 +3,7 @@ import { jsonEqual } from "#base/json.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import {
   child,
-  duplicate,
+  duplicateStruct,
   type FieldError,
   forbidden,
   index,
@@ -56,7 +56,7 @@ function addressErrors(node: JsonObject): FieldError[] {
     const isRepeated = addresses.slice(0, position).some((other) => jsonEqual(address, other));
     if (!isRepeated) return [];
     const shown = { Type: stringAt(address, "type"), Address: stringAt(address, "address") };
-    return [duplicate(index("status.addresses", position), shown)];
+    return [duplicateStruct(index("status.addresses", position), shown)];
   });
 }
 
@@ -83,7 +83,10 @@ function taintErrors(taints: readonly JsonObject[]): FieldError[] {
     }
     errors.push(...oneOf(child(path, "effect"), effect, TAINT_EFFECTS));
     if (seen.has(`${name} ${effect}`)) {
-      errors.push(duplicate(path, taint, "taints must be unique by key and effect pair"));
+      const { value = "", timeAdded = null } = taint;
+      const shown = { Key: name, Value: value, Effect: effect, TimeAdded: timeAdded };
+      const text = "taints must be unique by key and effect pair";
+      errors.push(duplicateStruct(path, shown, text));
     }
     seen.add(`${name} ${effect}`);
   }

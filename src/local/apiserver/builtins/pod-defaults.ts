@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { objectAt, objectsAt, stringAt } from "../json-access.ts";
-import { milliQuantity } from "../schema/canonical-quantity.ts";
+import { canonicalQuantity, milliQuantity } from "../schema/canonical-quantity.ts";
 import { quantityNanos } from "../schema/quantity.ts";
 import { mapItems, mapMember, withFallbacks } from "./edit.ts";
 
@@ -12,7 +12,7 @@ const CONTAINER_LISTS = ["initContainers", "containers", "ephemeralContainers"];
 const POD_LEVEL_RESOURCES = /^(cpu|memory|hugepages-.*)$/;
 /** An image reference that a container runtime can read; what it cannot read has no tag. */
 const IMAGE =
-  /^(?:(?:[\w-]+(?:\.[\w-]+)+(?::\d+)?|[\w-]+:\d+|localhost|\[[\da-fA-F:]+\](?::\d+)?)\/)?[a-z\d]+(?:(?:\.|_|__|-+)[a-z\d]+)*(?:\/[a-z\d]+(?:(?:\.|_|__|-+)[a-z\d]+)*)*(?::([\w][\w.-]{0,127}))?(@[A-Za-z][\w+.-]*:[\da-fA-F]{32,})?$/;
+  /^(?:(?:[\w-]+(?:\.[\w-]+)+(?::\d+)?|[\w-]*[A-Z][\w-]*|[\w-]+:\d+|localhost|\[[\da-fA-F:]+\](?::\d+)?)\/)?[a-z\d]+(?:(?:\.|_|__|-+)[a-z\d]+)*(?:\/[a-z\d]+(?:(?:\.|_|__|-+)[a-z\d]+)*)*(?::([\w][\w.-]{0,127}))?(@[A-Za-z][\w+.-]*:[\da-fA-F]{32,})?$/;
 
 /** Fills in what a pod's spec may leave out; a pod template's spec is filled in the same way. */
 export function defaultPodSpec(spec: JsonObject): JsonObject {
@@ -32,7 +32,10 @@ export function defaultPodSpec(spec: JsonObject): JsonObject {
 
 /** Fills in what only pods have filled in, and templates of pods do not. */
 export function defaultPod(pod: JsonObject): JsonObject {
-  const withSpec = mapMember(pod, "spec", (spec) => {
+  const withSpec = mapMember(pod, "spec", (given) => {
+    const seconds = given["terminationGracePeriodSeconds"];
+    const isNegative = typeof seconds === "number" && seconds < 0;
+    const spec = isNegative ? { ...given, terminationGracePeriodSeconds: 1 } : given;
     const requesting = ["containers", "initContainers"].reduce(
       (result, list) => mapItems(result, list, defaultRequests),
       spec,
@@ -93,6 +96,7 @@ function sumOfRequests(spec: JsonObject): JsonObject {
   const requestsOf = (container: JsonObject) =>
     Object.entries(objectAt(objectAt(container, "resources"), "requests"));
   const sums = new Map<string, bigint>();
+  const isBinary = /[KMGTPE]i"/.test(JSON.stringify(spec));
   for (const [name, quantity] of objectsAt(spec, "containers").flatMap(requestsOf)) {
     sums.set(name, (sums.get(name) ?? 0n) + (quantityNanos(String(quantity)) ?? 0n));
   }
@@ -101,11 +105,16 @@ function sumOfRequests(spec: JsonObject): JsonObject {
     const nanos = quantityNanos(String(quantity)) ?? 0n;
     if (nanos > (sums.get(name) ?? 0n)) sums.set(name, nanos);
   }
-  return Object.fromEntries([...sums].map(([name, nanos]) => [name, nanosText(nanos)]));
+  return Object.fromEntries([...sums].map(([name, nanos]) => [name, nanosText(nanos, isBinary)]));
 }
 
-const nanosText = (nanos: bigint) =>
-  nanos % NANOS === 0n ? `${nanos / NANOS}` : milliQuantity(`${nanos}n`);
+function nanosText(nanos: bigint, isBinary: boolean): string {
+  const kibibytes = nanos / NANOS / 1024n;
+  if (isBinary && kibibytes > 0n && kibibytes * 1024n * NANOS === nanos) {
+    return canonicalQuantity(`${kibibytes}Ki`) ?? "";
+  }
+  return canonicalQuantity(`${nanos}n`) ?? "";
+}
 
 function defaultHostPorts(container: JsonObject): JsonObject {
   return mapItems(container, "ports", (port) =>
@@ -121,11 +130,7 @@ function defaultContainer(container: JsonObject): JsonObject {
   });
   const withPorts = mapItems(filled, "ports", (port) => withFallbacks(port, { protocol: "TCP" }));
   const withEnv = mapItems(withPorts, "env", (entry) =>
-    mapMember(entry, "valueFrom", (source) =>
-      mapMember(mapMember(source, "fieldRef", defaultFieldRef), "fileKeyRef", (ref) =>
-        withFallbacks(ref, { optional: false }),
-      ),
-    ),
+    mapMember(entry, "valueFrom", (source) => mapMember(source, "fieldRef", defaultFieldRef)),
   );
   const withProbes = ["livenessProbe", "readinessProbe", "startupProbe"].reduce(
     (result, name) => mapMember(result, name, defaultProbe),
@@ -203,10 +208,7 @@ function defaultVolume(volume: JsonObject): JsonObject {
       ),
     ),
   );
-  const withImage = mapMember(withSources, "image", (image) =>
-    withFallbacks(image, { pullPolicy: pullPolicy(stringAt(image, "reference")) }),
-  );
-  return mapMember(withImage, "ephemeral", (source) =>
+  return mapMember(withSources, "ephemeral", (source) =>
     mapMember(source, "volumeClaimTemplate", (template) =>
       mapMember(template, "spec", (spec) => withFallbacks(spec, { volumeMode: "Filesystem" })),
     ),

@@ -1,6 +1,13 @@
 import { isObject, type Json, type JsonObject, jsonEqual } from "#base/json.ts";
 import { objectAt, objectsAt, stringAt } from "../json-access.ts";
-import { child, type FieldError, forbidden, index, invalid } from "../schema/field-error.ts";
+import {
+  child,
+  type FieldError,
+  forbidden,
+  index,
+  invalid,
+  required,
+} from "../schema/field-error.ts";
 import { qualifiedName } from "../schema/name-rules.ts";
 import { mapItems } from "./edit.ts";
 import { familyOf, legacyIpErrors } from "./ip-address.ts";
@@ -27,9 +34,16 @@ export function podUpdateErrors(pod: JsonObject, old: JsonObject): FieldError[] 
       return [forbidden(child("spec", list), text)];
     }
   }
+  const images = ["containers", "initContainers"].flatMap((list) =>
+    objectsAt(spec, list).flatMap((container, position) => {
+      const path = `${index(child("spec", list), position)}.image`;
+      return imageErrors(stringAt(container, "image"), path);
+    }),
+  );
   const deadline = deadlineUpdateErrors(spec, before);
-  if (deadline.length > 0 && "activeDeadlineSeconds" in spec) return deadline;
+  if (deadline.length > 0 && "activeDeadlineSeconds" in spec) return [...images, ...deadline];
   const errors = [
+    ...images,
     ...deadline,
     ...lostTolerations(spec, before),
     ...addedGates(objectsAt(spec, "schedulingGates"), objectsAt(before, "schedulingGates")),
@@ -38,6 +52,13 @@ export function podUpdateErrors(pod: JsonObject, old: JsonObject): FieldError[] 
   if (jsonEqual(comparable, before)) return errors;
   const text = `pod updates may not change fields other than ${MUTABLE_FIELDS.join(",")}`;
   return [...errors, forbidden("spec", `${text}\n${unifiedDiff(before, comparable)}`)];
+}
+
+/** Told of every pod; of one that is updated the API server tells it once more. */
+function imageErrors(image: string, path: string): FieldError[] {
+  if (image === "") return [required(path)];
+  if (image === image.trim()) return [];
+  return [invalid(path, image, "must not have leading or trailing whitespace")];
 }
 
 function deadlineUpdateErrors(spec: JsonObject, before: JsonObject): FieldError[] {

@@ -1,6 +1,7 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { withoutAlphaFields } from "./alpha-fields.ts";
 import { withNameLabel } from "./defaults.ts";
 import { kindKey, mapItems, mapMember, without } from "./edit.ts";
 import { admitPodSpec, admitPodUpdate, qosClass } from "./pod-admission.ts";
@@ -55,6 +56,8 @@ const PREPARE: { readonly [key: string]: Prepare } = {
     ),
   "/ServiceAccount": (account) =>
     mapItems(account, "secrets", (secret) => ({ name: secret["name"] ?? "" })),
+  "apps/Deployment": prepareTemplate,
+  "apps/ReplicaSet": prepareTemplate,
   "coordination.k8s.io/Lease": (lease) =>
     // Coordinated leader election is a feature that is off.
     mapMember(lease, "spec", (spec) => without(spec, "strategy", "preferredHolder")),
@@ -92,13 +95,20 @@ function prepareNamespace(namespace: JsonObject, old: JsonObject | undefined): J
   return { ...labelled, spec: { ...objectAt(namespace, "spec"), finalizers: all } };
 }
 
-function preparePod(pod: JsonObject, old: JsonObject | undefined): JsonObject {
+function prepareTemplate(workload: JsonObject): JsonObject {
+  return mapMember(workload, "spec", (spec) =>
+    mapMember(spec, "template", (template) => mapMember(template, "spec", withoutAlphaFields)),
+  );
+}
+
+function preparePod(given: JsonObject, old: JsonObject | undefined): JsonObject {
+  const pod = mapMember(given, "spec", withoutAlphaFields);
   if (old === undefined) {
     const admitted = mapMember(pod, "spec", admitPodSpec);
     const spec = objectAt(admitted, "spec");
     return {
       ...admitted,
-      status: { phase: "Pending", ...gatedCondition(spec), qosClass: qosClass(spec) },
+      status: { phase: "Pending", ...gatedCondition(admitted), qosClass: qosClass(spec) },
     };
   }
   const admitted = mapMember(pod, "spec", (spec) => admitPodUpdate(spec, objectAt(old, "spec")));
@@ -108,13 +118,13 @@ function preparePod(pod: JsonObject, old: JsonObject | undefined): JsonObject {
   return { ...admitted, status: { ...objectAt(pod, "status"), qosClass: known } };
 }
 
-function gatedCondition(spec: JsonObject): JsonObject {
-  if (objectsAt(spec, "schedulingGates").length === 0) return {};
+function gatedCondition(pod: JsonObject): JsonObject {
+  if (objectsAt(objectAt(pod, "spec"), "schedulingGates").length === 0) return {};
   const condition = {
     type: "PodScheduled",
     status: "False",
     lastProbeTime: null,
-    lastTransitionTime: null,
+    lastTransitionTime: objectAt(pod, "metadata")["creationTimestamp"] ?? null,
     reason: "SchedulingGated",
     message: "Scheduling is blocked due to non-empty scheduling gates",
   };

@@ -5,6 +5,7 @@ import {
   type FieldError,
   index,
   invalid,
+  invalidStruct,
   notSupported,
   required,
 } from "../schema/field-error.ts";
@@ -84,7 +85,9 @@ export function bindingErrors(
     errors.push(...subjectErrors(subject, isNamespaced, index("subjects", position)));
   }
   if (old !== undefined && !jsonEqual(ref, objectAt(old, "roleRef"))) {
-    errors.push(invalid("roleRef", ref, "cannot change roleRef"));
+    // What is shown has the fields of the server's own struct.
+    const shown = { APIGroup: group, Kind: kind, Name: name };
+    errors.push(invalidStruct("roleRef", shown, "cannot change roleRef"));
   }
   return errors;
 }

@@ -119,6 +119,25 @@ function requirementErrors(requirement: JsonObject, path: string): FieldError[] 
   return errors;
 }
 
+/** A label selector with its fields in the order in which the server shows them. */
+export function shownSelector(selector: JsonObject): JsonObject {
+  const { matchLabels, matchExpressions } = selector;
+  const sorted = Object.entries(objectAt(selector, "matchLabels")).sort(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
+  return {
+    ...(matchLabels === undefined ? {} : { matchLabels: Object.fromEntries(sorted) }),
+    ...(matchExpressions === undefined
+      ? {}
+      : {
+          matchExpressions: objectsAt(selector, "matchExpressions").map((requirement) => {
+            const { key = "", operator = "", values } = requirement;
+            return { key, operator, ...(values === undefined ? {} : { values }) };
+          }),
+        }),
+  };
+}
+
 /** Whether labels are those that a valid selector asks for; an empty selector asks for nothing. */
 export function selects(selector: JsonObject, labels: JsonObject): boolean {
   const asked = Object.entries(objectAt(selector, "matchLabels"));

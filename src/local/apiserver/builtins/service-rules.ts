@@ -3,6 +3,7 @@ import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-acce
 import {
   child,
   duplicate,
+  duplicateStruct,
   type FieldError,
   forbidden,
   index,
@@ -22,7 +23,7 @@ import { clusterIpsOf, isHeadless, needsHealthPort, specOf } from "./service-sta
 const TYPES = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const AFFINITIES = ["ClientIP", "None"];
 const POLICIES = ["Cluster", "Local"];
-const DISTRIBUTIONS = ["PreferClose"];
+const DISTRIBUTIONS = ["PreferClose", "PreferSameZone", "PreferSameNode"];
 const AFFINITY_SECONDS_MAX = 86_400;
 const ONLY_BALANCER = "may only be used when `type` is 'LoadBalancer'";
 const NOT_EXTERNAL_NAME = "may not be set for ExternalName services";
@@ -181,8 +182,15 @@ function samePortErrors(spec: JsonObject): FieldError[] {
     seen.add(text);
     if (!isRepeated) return [];
     // What is shown has the fields of the server's own struct.
-    const shown = { port: number, protocol, targetPort: 0 };
-    return [duplicate(index("spec.ports", position), shown)];
+    const shown = {
+      Name: "",
+      Protocol: protocol,
+      AppProtocol: null,
+      Port: number,
+      TargetPort: 0,
+      NodePort: 0,
+    };
+    return [duplicateStruct(index("spec.ports", position), shown)];
   });
 }
 

@@ -16,7 +16,6 @@ import {
 
 /** Addresses of Services; on a single machine they are loopback addresses that a proxy listens on. */
 const IP_PREFIX = "127.96";
-const IP_RANGE = `${IP_PREFIX}.0.0/16`;
 const IP_COUNT = 2 ** 16;
 const NODE_PORT_MIN = 30_000;
 const NODE_PORT_MAX = 32_767;
@@ -143,12 +142,11 @@ function allocateIps(
 }
 
 function refusedIp(ip: string, taken: ReadonlySet<string>): string | undefined {
-  if (!ip.startsWith(`${IP_PREFIX}.`)) {
-    return `the provided network does not match the current range`;
-  }
-  if (ip === `${IP_PREFIX}.0.0` || ip === `${IP_PREFIX}.255.255`) {
-    return `the provided IP (${ip}) is not in the valid range. The range of valid IPs is ${IP_RANGE}`;
-  }
+  // The first address and the last one belong to the network itself.
+  const isOutside =
+    !ip.startsWith(`${IP_PREFIX}.`) ||
+    ["0.0", "255.255"].some((end) => ip === `${IP_PREFIX}.${end}`);
+  if (isOutside) return "the provided network does not match the current range";
   return taken.has(ip) ? "provided IP is already allocated" : undefined;
 }
 
@@ -196,11 +194,6 @@ interface NodePorts {
 function withNodePorts(spec: JsonObject, state: NodePorts): Outcome {
   const ports = objectsAt(spec, "ports");
   const given = ports.map((port) => numberAt(port, "nodePort")).filter((port) => port !== 0);
-  for (const port of ports) {
-    const nodePort = numberAt(port, "nodePort");
-    const number = numberAt(port, "port");
-    if (nodePort !== 0 && state.shared?.has(number) === false) state.shared.set(number, nodePort);
-  }
   const own = new Set<number>();
   const allocated: JsonObject[] = [];
   for (const [position, port] of ports.entries()) {
@@ -209,10 +202,12 @@ function withNodePorts(spec: JsonObject, state: NodePorts): Outcome {
       allocated.push(port);
       continue;
     }
-    const shared = state.shared?.get(numberAt(port, "port"));
+    const number = numberAt(port, "port");
+    const earlier = state.shared?.get(number);
+    const same = state.shared === undefined ? 0 : (earlier ?? requestedFor(number, ports));
     const blocked = new Set([...state.used, ...state.held, ...given]);
-    const nodePort = asked || shared || freePort(blocked, state.seed);
-    const isOwn = own.has(nodePort) && (state.shared === undefined || shared === nodePort);
+    const nodePort = asked || same || freePort(blocked, state.seed);
+    const isOwn = state.shared === undefined ? own.has(nodePort) : earlier === nodePort;
     const refused =
       isOwn || state.held.has(nodePort) ? undefined : refusedPort(nodePort, state.used);
     if (refused !== undefined) {
@@ -220,11 +215,17 @@ function withNodePorts(spec: JsonObject, state: NodePorts): Outcome {
     }
     own.add(nodePort);
     state.used.add(nodePort);
-    state.shared?.set(numberAt(port, "port"), shared ?? nodePort);
+    state.shared?.set(number, earlier ?? nodePort);
     allocated.push({ ...port, nodePort });
   }
   return { spec: { ...spec, ports: allocated } };
 }
+
+const requestedFor = (number: number, ports: readonly JsonObject[]) =>
+  ports
+    .filter((port) => numberAt(port, "port") === number)
+    .map((port) => numberAt(port, "nodePort"))
+    .find((nodePort) => nodePort !== 0) ?? 0;
 
 function withHealthPort(
   spec: JsonObject,

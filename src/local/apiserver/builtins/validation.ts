@@ -1,5 +1,5 @@
 import type { JsonObject } from "#base/json.ts";
-import { numberAt, objectAt, stringsAt } from "../json-access.ts";
+import { numberAt, objectAt, stringAt, stringsAt } from "../json-access.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { type FieldError, invalid } from "../schema/field-error.ts";
 import { qualifiedName } from "../schema/name-rules.ts";
@@ -53,6 +53,7 @@ const RULES: { readonly [key: string]: Rule } = {
 const STATUS_RULES: {
   readonly [key: string]: (object: JsonObject, old: JsonObject) => FieldError[];
 } = {
+  "/Namespace": namespaceStatusErrors,
   "/Node": nodeStatusErrors,
   "/Pod": podStatusErrors,
   "/Service": serviceStatusErrors,
@@ -98,6 +99,15 @@ function namespaceErrors(namespace: JsonObject): FieldError[] {
           ),
         ]),
   ]);
+}
+
+function namespaceStatusErrors(namespace: JsonObject): FieldError[] {
+  const phase = stringAt(objectAt(namespace, "status"), "phase");
+  const isEnding = "deletionTimestamp" in objectAt(namespace, "metadata");
+  const [expected, when] = isEnding ? ["Terminating", "is not empty"] : ["Active", "is empty"];
+  if (phase === expected) return [];
+  const text = `may only be '${expected}' if \`deletionTimestamp\` ${when}`;
+  return [invalid("status.Phase", phase, text)];
 }
 
 function leaseErrors(lease: JsonObject): FieldError[] {

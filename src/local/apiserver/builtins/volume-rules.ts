@@ -54,10 +54,6 @@ const SOURCES: { readonly [type: string]: SourceRule } = {
   projected: projectedErrors,
   csi: (source, path) => nonEmpty(source, "driver", path),
   ephemeral: ephemeralErrors,
-  image: (source, path) => [
-    ...nonEmpty(source, "reference", path),
-    ...pullPolicyErrors(stringAt(source, "pullPolicy"), child(path, "pullPolicy")),
-  ],
 };
 
 /** Checks the volumes of a pod. `names` are those of the volumes that are in order. */

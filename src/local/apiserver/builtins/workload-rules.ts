@@ -5,12 +5,21 @@ import {
   type FieldError,
   forbidden,
   invalid,
+  invalidStruct,
   notSupported,
+  notSupportedStruct,
   required,
 } from "../schema/field-error.ts";
 import { matching } from "../schema/name-rules.ts";
 import { podTemplateErrors } from "./pod-rules.ts";
-import { byRule, IMMUTABLE, labelSelectorErrors, notNegative, selects } from "./rules.ts";
+import {
+  byRule,
+  IMMUTABLE,
+  labelSelectorErrors,
+  notNegative,
+  selects,
+  shownSelector,
+} from "./rules.ts";
 
 const STRATEGIES = ["Recreate", "RollingUpdate"];
 const PERCENT_MAX = 100;
@@ -57,7 +66,9 @@ function changedSelector(spec: JsonObject, old: JsonObject | undefined): FieldEr
   if (old === undefined) return [];
   const { selector = null } = spec;
   if (jsonEqual(selector, objectAt(old, "spec")["selector"] ?? null)) return [];
-  return [invalid("spec.selector", selector, IMMUTABLE)];
+  return isObject(selector)
+    ? [invalidStruct("spec.selector", shownSelector(selector), IMMUTABLE)]
+    : [invalid("spec.selector", selector, IMMUTABLE)];
 }
 
 function selectorErrors(spec: JsonObject): FieldError[] {
@@ -73,7 +84,7 @@ function selectorErrors(spec: JsonObject): FieldError[] {
   }
   const given = objectAt(spec, "selector");
   if (labelSelectorErrors(given, path).length > 0) {
-    return [...errors, invalid(path, given, "invalid label selector")];
+    return [...errors, invalidStruct(path, shownSelector(given), "invalid label selector")];
   }
   return [...errors, ...templateErrors(spec, selector)];
 }
@@ -113,7 +124,11 @@ function strategyErrors(strategy: JsonObject, path: string): FieldError[] {
     const text = "may not be specified when strategy `type` is 'Recreate'";
     return isObject(update) ? [forbidden(child(path, "rollingUpdate"), text)] : [];
   }
-  if (strategy["type"] !== "RollingUpdate") return [notSupported(path, strategy, STRATEGIES)];
+  if (strategy["type"] !== "RollingUpdate") {
+    // What is shown has the fields of the server's own struct.
+    const shown = { Type: strategy["type"] ?? "", RollingUpdate: update ?? null };
+    return [notSupportedStruct(path, shown, STRATEGIES)];
+  }
   return rollingErrors(objectAt(strategy, "rollingUpdate"), child(path, "rollingUpdate"));
 }
 
@@ -167,8 +182,9 @@ const REPLICA_SET_COUNTS = [
 export function deploymentStatusErrors(deployment: JsonObject, old: JsonObject): FieldError[] {
   const status = objectAt(deployment, "status");
   const errors = countErrors(status, DEPLOYMENT_COUNTS, "updatedReplicas");
+  const { collisionCount: before } = objectAt(old, "status");
   const collisions = numberAt(status, "collisionCount");
-  if (collisions < numberAt(objectAt(old, "status"), "collisionCount")) {
+  if (typeof before === "number" && collisions < before) {
     errors.push(invalid("status.collisionCount", collisions, "cannot be decremented"));
   }
   return errors;

@@ -250,6 +250,17 @@ describe("garbage collector", () => {
     assert.deepEqual(here.left(), ["a/kept"]);
   });
 
+  it("deletes dependents in the foreground, too, although their owner need not wait for them", async (t) => {
+    const here = world(t);
+    const owner = here.make("a/owner");
+    const child = here.make("a/child", [ownerOf(owner)], ["orphan"]);
+    here.make("a/grandchild", [ownerOf(child)]);
+    await here.settle();
+    here.delete("a/owner", "Foreground");
+    await here.settle();
+    assert.deepEqual(here.left(), [], "the child's own wish counts only in the background");
+  });
+
   it("does not collect events", async (t) => {
     const here = world(t);
     const event = here.api.kind("Event");

@@ -88,13 +88,12 @@ class Collector {
     const old = referencesOf(before ?? {});
     const references = referencesOf(after ?? {});
     if (after === undefined) this.#leave(uid);
-    else {
-      this.#enter(kind, after);
-      if (references.length > 0 || isDeleting(after)) this.#add(uid);
-    }
+    else this.#enter(kind, after);
+    // Before the owner itself, which may go at once: how they are deleted depends on seeing it wait.
     if (after === undefined || (isWaiting(after) && !isWaiting(before ?? {}))) {
       for (const dependent of this.#dependents.get(uid) ?? []) this.#add(dependent);
     }
+    if (after !== undefined && (references.length > 0 || isDeleting(after))) this.#add(uid);
     // Owners may have waited for this one.
     if (after === undefined || !jsonEqual(old, references)) {
       for (const reference of old) {

@@ -11,8 +11,8 @@ import { BACKOFF_MAX_MS, type ControllerDeps, ignoreAbsence, nameOf, turn } from
 import { terminationConditions } from "./namespace-conditions.ts";
 
 export interface NamespaceDeps extends ControllerDeps {
-  /** PEM of the authority that pods have to trust. */
-  readonly ca: string;
+  /** PEM of the authority that pods have to trust; undefined: namespaces are given nothing. */
+  readonly ca: string | undefined;
   /**
    * What PUT `namespaces/<name>/finalize` does: takes `kubernetes` out of `spec.finalizers`, whereupon
    * the namespace goes unless other finalizers hold it.
@@ -118,6 +118,7 @@ class NamespaceController {
   /** What every namespace has. */
   #provide(namespace: string): void {
     const { api, ca } = this.#deps;
+    if (ca === undefined) return;
     const account = { namespace, name: DEFAULT_ACCOUNT };
     if (api.get(this.#accounts, account) === undefined) {
       createIfPossible(api, this.#accounts, { metadata: account });

@@ -5,6 +5,7 @@ import {
   type FieldError,
   index,
   invalid,
+  invalidText,
   notSupported,
   required,
 } from "../schema/field-error.ts";
@@ -142,6 +143,9 @@ export function validateCrd(crd: JsonObject): FieldError[] {
       "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
     errors.push(invalid("spec.preserveUnknownFields", true, text));
   }
+  if (versions.length > 0 && !versions.some((version) => version["storage"] === true)) {
+    errors.push(invalid("status.storedVersions", null, "must have at least one stored version"));
+  }
   if (objectAt(spec, "conversion")["strategy"] === "Webhook") {
     // Conversion webhooks exist only in the real thing.
     errors.push(notSupported("spec.conversion.strategy", "Webhook", ["None"]));
@@ -201,13 +205,34 @@ function nameErrors(names: JsonObject): FieldError[] {
   return errors;
 }
 
+/** A version as Go prints it. */
+function goVersion(version: JsonObject): string {
+  return JSON.stringify({
+    Name: stringAt(version, "name"),
+    Served: version["served"] === true,
+    Storage: version["storage"] === true,
+    Deprecated: version["deprecated"] === true,
+    DeprecationWarning: version["deprecationWarning"] ?? null,
+    Schema: null,
+    Subresources: null,
+    AdditionalPrinterColumns: null,
+    SelectableFields: version["selectableFields"] ?? null,
+  });
+}
+
 function versionErrors(versions: readonly JsonObject[]): FieldError[] {
   const errors: FieldError[] = [];
   const shown: Json = versions.map((version) => stringAt(version, "name"));
   const storage = versions.filter((version) => version["storage"] === true);
   if (storage.length !== 1) {
     const text = "must have exactly one version marked as storage version";
-    errors.push(invalid("spec.versions", shown, text));
+    // Of an only version the API shows what is left after its schema went to the whole CRD's.
+    const [only] = versions;
+    errors.push(
+      versions.length === 1 && only !== undefined
+        ? invalidText("spec.versions", `[${goVersion(only)}]`, text)
+        : invalid("spec.versions", shown, text),
+    );
   }
   if (new Set(shown).size < versions.length) {
     errors.push(invalid("spec.versions", shown, "must contain unique version names"));

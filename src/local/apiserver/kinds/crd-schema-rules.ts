@@ -7,6 +7,7 @@ import {
   forbidden,
   index,
   invalid,
+  invalidText,
   key,
   notSupported,
   required,
@@ -334,8 +335,10 @@ function ruleErrors(schema: JsonObject, path: string): FieldError[] {
     if (reason !== undefined && !(typeof reason === "string" && REASONS.includes(reason))) {
       errors.push(notSupported(child(field, "reason"), reason, REASONS));
     }
-    const ruleError = celError(text, "bool");
-    if (ruleError !== undefined) errors.push(invalid(child(field, "rule"), rule, ruleError));
+    const ruleError = celError(text, "bool") ?? undeclaredField(schema, text);
+    if (ruleError !== undefined) {
+      errors.push(invalidText(child(field, "rule"), goRule(rule), ruleError));
+    }
     const messageError =
       typeof messageExpression === "string" ? celError(messageExpression, "string") : undefined;
     if (messageError !== undefined) {
@@ -344,3 +347,54 @@ function ruleErrors(schema: JsonObject, path: string): FieldError[] {
     return errors;
   });
 }
+
+/** A rule as Go prints it. */
+function goRule(rule: JsonObject): string {
+  const { message = "", messageExpression = "", reason = null } = rule;
+  const { fieldPath = "", optionalOldSelf = null } = rule;
+  return JSON.stringify({
+    Rule: rule["rule"] ?? "",
+    Message: message,
+    MessageExpression: messageExpression,
+    Reason: reason,
+    FieldPath: fieldPath,
+    OptionalOldSelf: optionalOldSelf,
+  });
+}
+
+/**
+ * The first field of `self` that a rule reads and the schema does not declare, in the compiler's words:
+ * at run time such a rule could only fail. Names with `__` stand for others and are not looked at.
+ */
+function undeclaredField(schema: JsonObject, rule: string): string | undefined {
+  for (const match of rule.matchAll(
+    /(?<![\w.])(?:self|oldSelf)((?:\.[A-Za-z_]\w*(?!\w|\s*\())+)/g,
+  )) {
+    let current: JsonObject | undefined = schema;
+    let at = match.index + match[0].length - (match[1]?.length ?? 0);
+    for (const name of (match[1] ?? "").slice(1).split(".")) {
+      if (current === undefined || name.includes("__") || !isClosed(current)) break;
+      // At the root every object has these, declared or not.
+      if (current === schema && META_FIELDS.includes(name)) break;
+      const next: JsonObject | undefined = propertySchemas(current).get(name);
+      if (next === undefined) {
+        const line = rule.slice(0, at).split("\n").length;
+        const column = at - (rule.lastIndexOf("\n", at - 1) + 1);
+        const shown = rule.split("\n")[line - 1] ?? "";
+        return `compilation failed: ERROR: <input>:${line}:${column + 1}: undefined field '${name}'\n | ${shown}\n | ${".".repeat(column)}^`;
+      }
+      current = next;
+      at += name.length + 1;
+    }
+  }
+  return undefined;
+}
+
+/** Whether an object can only have the fields that its schema declares. */
+const isClosed = (schema: JsonObject) =>
+  schema["type"] === "object" &&
+  schema["additionalProperties"] === undefined &&
+  schema["x-kubernetes-preserve-unknown-fields"] !== true &&
+  schema["x-kubernetes-embedded-resource"] !== true;
+
+const META_FIELDS = ["apiVersion", "kind", "metadata"];

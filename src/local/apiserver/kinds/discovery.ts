@@ -14,6 +14,17 @@ const OBJECT_VERBS = [
 ];
 /** Namespaces are deleted one by one, with all that is in them. */
 const NAMESPACE_VERBS = OBJECT_VERBS.filter((verb) => verb !== "deletecollection");
+/** The same, in the order in which the API server tells them of custom kinds. */
+const CUSTOM_VERBS = [
+  "delete",
+  "deletecollection",
+  "get",
+  "list",
+  "patch",
+  "create",
+  "update",
+  "watch",
+];
 const SUBRESOURCE_VERBS: { readonly [name in Subresource]: readonly string[] } = {
   status: ["get", "patch", "update"],
   scale: ["get", "patch", "update"],
@@ -111,8 +122,10 @@ function discoveredResource(kind: Kind): JsonObject {
 const listed = (name: string, values: readonly string[]): JsonObject =>
   values.length === 0 ? {} : { [name]: [...values] };
 
-const verbsOf = (kind: Kind) =>
-  kind.group === "" && kind.kind === "Namespace" ? NAMESPACE_VERBS : OBJECT_VERBS;
+function verbsOf(kind: Kind): readonly string[] {
+  if (kind.custom) return CUSTOM_VERBS;
+  return kind.group === "" && kind.kind === "Namespace" ? NAMESPACE_VERBS : OBJECT_VERBS;
+}
 
 /** What a subresource answers with. */
 function responseKindOf(kind: Kind, name: Subresource) {

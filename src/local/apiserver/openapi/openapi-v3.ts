@@ -17,7 +17,27 @@ export function openApiV3Index(kinds: readonly Kind[]): JsonObject {
     const path = groupVersion.includes("/") ? `apis/${groupVersion}` : `api/${groupVersion}`;
     paths[path] = { serverRelativeURL: `/openapi/v3/${path}?hash=${contentHash(members)}` };
   }
+  const version = openApiV3OfVersion();
+  const hash = createHash("sha512").update(JSON.stringify(version)).digest("hex").toUpperCase();
+  paths["version"] = { serverRelativeURL: `/openapi/v3/version?hash=${hash}` };
   return { paths };
+}
+
+/** The document about GET /version. */
+export function openApiV3OfVersion(): JsonObject {
+  return {
+    openapi: "3.0.0",
+    info: { title: "Kubernetes", version: KUBERNETES_VERSION },
+    paths: {
+      "/version/": {
+        get: {
+          description: "read the version of the server",
+          operationId: "getCodeVersion",
+          responses: { "200": { description: "OK" } },
+        },
+      },
+    },
+  };
 }
 
 /** The body of GET /openapi/v3/api/v1 and /openapi/v3/apis/{group}/{version}; undefined when nothing is served there. */

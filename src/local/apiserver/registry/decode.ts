@@ -32,10 +32,13 @@ const MEDIA_TYPES = ["application/json", "application/yaml"];
 export function bodyOf(bytes: Uint8Array, contentType: string | undefined): Body {
   const type = (contentType ?? "").split(";")[0]?.trim().toLowerCase() || "application/json";
   if (!MEDIA_TYPES.includes(type)) {
+    const cure = type.includes("protobuf")
+      ? "; this API reads no protobuf: write the object as YAML and apply it (kubectl create ... --dry-run=client -o yaml | kubectl apply -f -)"
+      : "";
     throw new ApiError(
       415,
       "UnsupportedMediaType",
-      `the body of the request was in an unknown format - accepted media types include: ${MEDIA_TYPES.join(", ")}`,
+      `the body of the request was in an unknown format - accepted media types include: ${MEDIA_TYPES.join(", ")}${cure}`,
     );
   }
   return { text: Buffer.from(bytes).toString("utf8"), isYaml: type === "application/yaml" };

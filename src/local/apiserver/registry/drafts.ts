@@ -206,7 +206,7 @@ export function completeUpdate(
   requireValid(kind, object, [
     ...metadataErrors,
     // The API checks what may not change once for all kinds and once for this one, and lists both.
-    ...metadataErrors.filter(({ reason }) => reason === "FieldValueInvalid"),
+    ...metadataErrors,
     ...objectErrors(kind, object, before, subresource),
   ]);
   return object;

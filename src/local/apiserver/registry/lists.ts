@@ -95,7 +95,7 @@ export function revisionOf(text: string): number | undefined {
 
 const invalidVersion = (text: string) =>
   badRequest(
-    `Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
+    `invalid resource version: resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
   );
 
 interface Token {

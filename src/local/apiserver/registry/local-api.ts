@@ -24,6 +24,7 @@ export function localApi(registry: Registry, manager: string): ObjectApi {
     fieldValidation: "Ignore",
     dryRun: false,
     force: true,
+    given: {},
     warn: () => {},
   };
   return {

@@ -14,6 +14,8 @@ export interface WriteOptions {
   readonly dryRun: boolean;
   /** Only for server-side apply. */
   readonly force: boolean;
+  /** What the client itself said, as admission webhooks are told it. */
+  readonly given: JsonObject;
   /** What the client is told beside the answer, in Warning headers. */
   readonly warn: (text: string) => void;
 }
@@ -56,6 +58,11 @@ export function writeOptions(
     fieldValidation: fieldValidation as FieldValidation,
     dryRun: query.has("dryRun"),
     force: isTrue(query.get("force")),
+    given: {
+      ...(query.has("dryRun") ? { dryRun: query.getAll("dryRun") } : {}),
+      ...(fieldManager === "" ? {} : { fieldManager }),
+      ...(query.get("fieldValidation") ? { fieldValidation } : {}),
+    },
     warn: context.warn,
   };
 }
@@ -70,7 +77,7 @@ export const isTrue = (text: string | null) => text !== null && /^(1|t|true)$/i.
 
 function dryRunErrors(values: readonly string[]): FieldError[] {
   const odd = values.filter((value) => value !== "All");
-  return odd.length === 0 ? [] : [notSupported("dryRun", odd[0] ?? "", ["All"])];
+  return odd.length === 0 ? [] : [notSupported("dryRun", odd, ["All"])];
 }
 
 function invalidOptions(kind: string, errors: readonly FieldError[]): ApiError {

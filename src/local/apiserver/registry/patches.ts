@@ -145,12 +145,7 @@ export function applied(
     });
   } catch (error) {
     if (!(error instanceof ApplyError)) throw error;
-    throw new ApiError(
-      error.code,
-      error.code === 400 ? "BadRequest" : "",
-      error.message,
-      error.code === 400 ? undefined : {},
-    );
+    throw new ApiError(error.code, error.code === 400 ? "BadRequest" : "", error.message);
   }
 }
 

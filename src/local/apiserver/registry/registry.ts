@@ -1,13 +1,11 @@
 import { type Clock, toTimestamp } from "#base/clock.ts";
-import { type JsonObject, jsonEqual } from "#base/json.ts";
-import { toCoreEvent, toEventsEvent } from "../builtins/events.ts";
+import type { JsonObject } from "#base/json.ts";
 import { allocateService } from "../builtins/services.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { Catalog, CRD_RESOURCE, resourceOf } from "../kinds/catalog.ts";
-import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { prune } from "../schema/structural.ts";
-import type { ObjectKey, Store } from "../storage/store.ts";
+import type { Store } from "../storage/store.ts";
 import type { Admission, AdmissionRequest } from "./admission.ts";
 import {
   ApiError,
@@ -30,6 +28,7 @@ import {
 } from "./drafts.ts";
 import { isDeleting, metadataOf } from "./meta.ts";
 import type { DeleteRequest, ObjectName } from "./object-api.ts";
+import { keyOf, Objects, objectName } from "./objects.ts";
 import type { WriteOptions } from "./options.ts";
 import { applied, isApplyPatch, type Patch, patched, unreadableResult } from "./patches.ts";
 import { isFinallyGone, planRemoval, type Removal } from "./removal.ts";
@@ -47,6 +46,8 @@ export interface Written {
   readonly object: JsonObject;
   readonly isCreated: boolean;
 }
+
+const OPTIONS_KINDS = { CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions" };
 
 /** How often a write without a version of its own is put on top of a newer one before it is a conflict. */
 const RETRIES_MAX = 5;
@@ -72,13 +73,13 @@ const CREATED_BY_UPDATE = new Set([
 export class Registry {
   readonly #options: RegistryOptions;
   readonly catalog = new Catalog();
-  /** Stored objects as they were last read. */
-  readonly #readings = new WeakMap<JsonObject, { kind: Kind; shown: JsonObject }>();
+  readonly #objects: Objects;
   #admission: Admission | undefined;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
     const { store } = options;
+    this.#objects = new Objects(store, this.catalog);
     this.catalog.update(store.list(CRD_RESOURCE));
     store.onChange(({ key }) => {
       if (key.resource === CRD_RESOURCE) this.catalog.update(store.list(CRD_RESOURCE));
@@ -96,35 +97,17 @@ export class Registry {
 
   /** The object in the version of `kind`. */
   read(kind: Kind, name: ObjectName): JsonObject | undefined {
-    const object = this.store.get(keyOf(kind, name));
-    return object === undefined ? undefined : this.shownAs(kind, object);
+    return this.#objects.read(kind, name);
   }
 
   /** @throws ApiError (404) */
   get(kind: Kind, name: ObjectName): JsonObject {
-    const object = this.read(kind, name);
-    if (object === undefined) throw notFound(kind, name.name);
-    return object;
+    return this.#objects.get(kind, name);
   }
 
   /** A stored object in the version of `kind`. */
   shownAs(kind: Kind, object: JsonObject): JsonObject {
-    if (kind.group === "events.k8s.io" && kind.plural === "events") return toEventsEvent(object);
-    if (kind.custom) return this.#readAs(kind, object);
-    const apiVersion = groupVersionOf(kind);
-    return object["apiVersion"] === apiVersion ? object : { ...object, apiVersion };
-  }
-
-  /** What was stored under an earlier schema is read by today's: pruned, and with its defaults. */
-  #readAs(kind: Kind, object: JsonObject): JsonObject {
-    const known = this.#readings.get(object);
-    if (known?.kind === kind) return known.shown;
-    const current = { ...object, apiVersion: groupVersionOf(kind) };
-    const read = defaulted(kind, prune(kind.schema, current).object);
-    // The same object as before where nothing changes, so that a watch's events share it.
-    const shown = jsonEqual(read, object) ? object : read;
-    this.#readings.set(object, { kind, shown });
-    return shown;
+    return this.#objects.shownAs(kind, object);
   }
 
   /** @param object as `decode` returns it. */
@@ -228,8 +211,7 @@ export class Registry {
   ): Promise<Removal> {
     const object = this.get(kind, name);
     await this.#validate({
-      ...this.#question(kind, name, options),
-      operation: "DELETE",
+      ...this.#question("DELETE", kind, name, options),
       oldObject: object,
     });
     return this.deleteNow(kind, name, request, options.dryRun);
@@ -242,11 +224,14 @@ export class Registry {
     if (dryRun || removal.step === "wait") return removal;
     const key = keyOf(kind, name);
     if (removal.step === "remove") {
+      // A pod without grace is marked like any other; watchers see both.
+      if (removal.object !== object)
+        this.store.put(key, this.#objects.asStored(kind, removal.object));
       this.store.remove(key);
       return removal;
     }
     if (isNoChange(object, removal.object)) return { step: "wait", object };
-    const stored = this.store.put(key, this.#asStored(kind, removal.object));
+    const stored = this.store.put(key, this.#objects.asStored(kind, removal.object));
     return { step: "mark", object: this.shownAs(kind, stored) };
   }
 
@@ -307,7 +292,7 @@ export class Registry {
     const { kind } = context;
     this.#requireCreatable(kind);
     const name = { namespace, name: stringAt(metadataOf(draft), "name") };
-    const question = { ...this.#question(kind, name, options), operation: "CREATE" as const };
+    const question = this.#question("CREATE", kind, name, options);
     const admittedDraft = await this.#mutate({ ...question, object: draft }, draft, options);
     const object = this.#completeCreation(context, admittedDraft);
     await this.#validate({ ...question, object });
@@ -378,7 +363,7 @@ export class Registry {
     // While webhooks were asked, the namespace may have gone.
     this.#requireNamespace(kind, name.namespace, name.name);
     if (dryRun) return object;
-    const stored = this.store.put(keyOf(kind, name), this.#asStored(kind, object));
+    const stored = this.store.put(keyOf(kind, name), this.#objects.asStored(kind, object));
     return this.shownAs(kind, stored);
   }
 
@@ -392,8 +377,7 @@ export class Registry {
     isApply = false,
   ): Promise<JsonObject> {
     const question = {
-      ...this.#question(kind, name, options),
-      operation: "UPDATE" as const,
+      ...this.#question("UPDATE", kind, name, options),
       subresource,
     };
     for (let attempt = 1; ; attempt++) {
@@ -427,19 +411,29 @@ export class Registry {
       this.store.remove(key);
       return after;
     }
-    return this.shownAs(kind, this.store.put(key, this.#asStored(kind, after)));
+    return this.shownAs(kind, this.store.put(key, this.#objects.asStored(kind, after)));
   }
 
-  #asStored(kind: Kind, object: JsonObject): JsonObject {
-    if (kind.group === "events.k8s.io" && kind.plural === "events") return toCoreEvent(object);
-    const apiVersion = groupVersionOf(this.catalog.storedAs(kind));
-    return object["apiVersion"] === apiVersion ? object : { ...object, apiVersion };
-  }
-
-  #question(kind: Kind, { namespace, name }: ObjectName, options: WriteOptions) {
-    const { user, dryRun, warn } = options;
+  #question(
+    operation: "CREATE" | "UPDATE" | "DELETE",
+    kind: Kind,
+    { namespace, name }: ObjectName,
+    { user, dryRun, warn, given }: WriteOptions,
+  ) {
+    const options = { kind: OPTIONS_KINDS[operation], apiVersion: "meta.k8s.io/v1", ...given };
     const nothing = { object: undefined, oldObject: undefined };
-    return { kind, namespace, name, user, dryRun, warn, subresource: "", ...nothing };
+    return {
+      operation,
+      kind,
+      namespace,
+      name,
+      user,
+      dryRun,
+      warn,
+      options,
+      subresource: "",
+      ...nothing,
+    };
   }
 
   async #mutate(
@@ -450,25 +444,14 @@ export class Registry {
     if (this.#admission === undefined) return object;
     const answer = await this.#admission.mutate(request);
     for (const warning of answer.warnings) options.warn(warning);
-    return answer.object === object ? object : defaulted(request.kind, answer.object);
+    if (answer.object === undefined || answer.object === object) return object;
+    return defaulted(request.kind, prune(request.kind.schema, answer.object).object);
   }
 
   async #validate(request: AdmissionRequest & { warn: WriteOptions["warn"] }): Promise<void> {
     const answer = await this.#admission?.validate(request);
     for (const warning of answer?.warnings ?? []) request.warn(warning);
   }
-}
-
-export const keyOf = (kind: Kind, { namespace, name }: ObjectName): ObjectKey => ({
-  resource: resourceOf(kind),
-  namespace: kind.namespaced ? namespace : "",
-  name,
-});
-
-/** The name of an object with metadata. */
-export function objectName(object: JsonObject): ObjectName {
-  const metadata = metadataOf(object);
-  return { namespace: stringAt(metadata, "namespace"), name: stringAt(metadata, "name") };
 }
 
 function requireName(draft: JsonObject, { name }: ObjectName): void {

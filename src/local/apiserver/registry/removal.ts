@@ -53,8 +53,8 @@ export function planRemoval(
 function requirePreconditions(kind: Kind, object: JsonObject, request: DeleteRequest): void {
   const { uid, resourceVersion } = request.preconditions ?? {};
   const metadata = metadataOf(object);
-  // Of built-in kinds the API names the kind here, of others the resource.
-  const target = kind.custom ? kind : { ...kind, plural: kind.kind };
+  // Here the API names the kind where otherwise the resource stands.
+  const target = { ...kind, plural: kind.kind };
   const name = stringAt(metadata, "name");
   if (uid !== undefined && uid !== metadata["uid"]) {
     throw conflict(

@@ -24,7 +24,7 @@ export function selectorOf(kind: Kind, { labelSelector, fieldSelector }: Selecti
   const known = fieldLabelsOf(kind);
   for (const { field } of fields) {
     if (known.includes(field)) continue;
-    throw badRequest(`field label not supported: ${field}`);
+    throw badRequest(unknownField(kind, field, known));
   }
   if (labels.length === 0 && fields.length === 0) return () => true;
   return (object) => {
@@ -34,6 +34,13 @@ export function selectorOf(kind: Kind, { labelSelector, fieldSelector }: Selecti
       fields.every(({ field, value, not }) => (fieldValue(kind, object, field) === value) !== not)
     );
   };
+}
+
+/** Kinds with labels of their own say it in one way, those with the usual two in another. */
+function unknownField(kind: Kind, field: string, known: readonly string[]): string {
+  if (kind.custom || known.length > 2) return `field label not supported: ${field}`;
+  const names = known.map((name) => JSON.stringify(name)).join(", ");
+  return `${JSON.stringify(field)} is not a known field selector: only ${names}`;
 }
 
 type Operator = "in" | "notin" | "exists" | "!" | "gt" | "lt";

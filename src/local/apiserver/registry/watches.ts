@@ -3,7 +3,7 @@ import type { JsonObject } from "#base/json.ts";
 import { resourceOf } from "../kinds/catalog.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
-import type { StoredChange } from "../storage/store.ts";
+import type { StoredChange } from "../storage/change.ts";
 import { ApiError, expired } from "./api-error.ts";
 import { type ListQuery, list, listOptionsError, listQuery } from "./lists.ts";
 import { withMetadata } from "./meta.ts";

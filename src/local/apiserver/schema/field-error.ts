@@ -1,4 +1,4 @@
-import { isObject, type Json } from "#base/json.ts";
+import { isObject, type Json, type JsonObject } from "#base/json.ts";
 
 export type FieldErrorReason =
   | "FieldValueRequired"
@@ -42,11 +42,24 @@ export const required = (path: string, detail = "") =>
 export const invalid = (path: string, value: Json, detail: string) =>
   error("FieldValueInvalid", path, withDetail(`Invalid value: ${shown(value)}`, detail));
 
+/** The same for a value that is shown with its fields as they stand, not in the order of their names. */
+export const invalidStruct = (path: string, value: JsonObject, detail: string) =>
+  error("FieldValueInvalid", path, `Invalid value: ${JSON.stringify(value)}: ${detail}`);
+
+/** `value` as it is shown. */
+export const invalidText = (path: string, value: string, detail: string) =>
+  error("FieldValueInvalid", path, withDetail(`Invalid value: ${value}`, detail));
+
 export const typeInvalid = (path: string, value: Json, detail: string) =>
   error("FieldValueTypeInvalid", path, withDetail(`Invalid value: ${shown(value)}`, detail));
 
 export const duplicate = (path: string, value: Json, detail = "") =>
   error("FieldValueDuplicate", path, withDetail(`Duplicate value: ${shown(value)}`, detail));
+
+export const duplicateStruct = (path: string, value: JsonObject, detail = "") => {
+  const head = `Duplicate value: ${JSON.stringify(value)}`;
+  return error("FieldValueDuplicate", path, withDetail(head, detail));
+};
 
 /** The value names something that is not there. */
 export const notFound = (path: string, value: Json) =>
@@ -65,6 +78,14 @@ export const notSupported = (path: string, value: Json, supported: readonly Json
     `Unsupported value: ${shown(value)}: supported values: ${names.join(", ")}`,
   );
 };
+
+/** The same for a value that is shown with its fields as they stand. */
+export const notSupportedStruct = (path: string, value: JsonObject, supported: readonly string[]) =>
+  error(
+    "FieldValueNotSupported",
+    path,
+    `Unsupported value: ${JSON.stringify(value)}: supported values: ${supported.map((name) => JSON.stringify(name)).join(", ")}`,
+  );
 
 /** `max` counts characters although the text says bytes: those are the API server's words. */
 export const tooLong = (path: string, max: number) =>

@@ -98,7 +98,7 @@ test("built-in kinds: unknown fields, free-form fields and missing ones", () => 
     spec: { containers: [{ imagee: "x", ports: [{ containerPort: 1 }] }], nodename: "n" },
     nonsense: true,
   });
-  assert.deepEqual(unknown, ["nonsense", "spec.containers[0].imagee", "spec.nodename"]);
+  assert.deepEqual(unknown, ["spec.containers[0].imagee", "spec.nodename", "nonsense"]);
   assert.deepEqual(object["metadata"], {
     name: "a",
     managedFields: [{ fieldsV1: { "f:spec": { "f:x": {} } } }],

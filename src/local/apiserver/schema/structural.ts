@@ -26,6 +26,8 @@ interface Unknown {
   own: string[];
   /** Found in the metadata of objects embedded in it; reported last. */
   embedded: string[];
+  /** All of them, in the order of the object. */
+  all: string[];
 }
 
 /**
@@ -36,9 +38,11 @@ export function prune(
   schema: JsonObject,
   object: JsonObject,
 ): { object: JsonObject; unknown: string[] } {
-  const unknown: Unknown = { own: [], fields: [], embedded: [] };
+  const unknown: Unknown = { own: [], fields: [], embedded: [], all: [] };
   const pruned = pruneObject({ ...schema, [EMBEDDED]: true }, object, ROOT, unknown);
-  const { own, fields, embedded } = unknown;
+  const { own, fields, embedded, all } = unknown;
+  // Go's decoder, which reads built-in kinds, reports what it meets as it meets it.
+  if (isBuiltinSchema(schema)) return { object: pruned, unknown: all };
   return { object: pruned, unknown: [...own.sort(), ...fields.sort(), ...embedded.sort()] };
 }
 
@@ -73,14 +77,17 @@ function pruneObject(
     } else if (known.has(name) || allowsOthers) {
       kept.push([name, pruneValue(fieldSchema(schema, name), value, below, unknown)]);
     } else if (schema?.[PRESERVE] === true) kept.push([name, value]);
-    else unknown.fields.push(below);
+    else {
+      unknown.fields.push(below);
+      unknown.all.push(below);
+    }
   }
   return Object.fromEntries(kept);
 }
 
 function pruneMetadata(metadata: Json, path: string, unknown: Unknown): Json {
   if (!isObject(metadata)) return metadata;
-  const found: Unknown = { own: [], fields: [], embedded: [] };
+  const found: Unknown = { own: [], fields: [], embedded: [], all: unknown.all };
   const pruned = pruneObject(objectMetaSchema(), metadata, path, found);
   (path === "metadata" ? unknown.own : unknown.embedded).push(...found.fields);
   return pruned;

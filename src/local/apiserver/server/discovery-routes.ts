@@ -13,8 +13,13 @@ import {
   OPENAPI_V2_CONTENT_TYPE,
   openApiV2Protobuf,
 } from "../openapi/openapi-v2.ts";
-import { KUBERNETES_VERSION, openApiV3, openApiV3Index } from "../openapi/openapi-v3.ts";
-import { ApiError } from "../registry/api-error.ts";
+import { openApiV2Json } from "../openapi/openapi-v2-json.ts";
+import {
+  KUBERNETES_VERSION,
+  openApiV3,
+  openApiV3Index,
+  openApiV3OfVersion,
+} from "../openapi/openapi-v3.ts";
 import { type Exchange, sendDocument, sendObject } from "./exchange.ts";
 import { aggregatedForm } from "./negotiate.ts";
 
@@ -88,14 +93,10 @@ function answerOpenApi(
 ): boolean {
   const { request } = exchange;
   if (version === "v2" && rest.length === 0) {
-    const accept = request.headers.accept ?? "";
-    if (!accept.includes(OPENAPI_V2_ACCEPT) && !accept.includes("*/*")) {
-      throw new ApiError(
-        406,
-        "NotAcceptable",
-        `only the following media types are accepted: ${OPENAPI_V2_ACCEPT}; /openapi/v3 has JSON`,
-        {},
-      );
+    if (!(request.headers.accept ?? "").includes(OPENAPI_V2_ACCEPT)) {
+      const body = JSON.stringify(openApiV2Json(kinds));
+      sendDocument(exchange, { body, contentType: "application/json" });
+      return true;
     }
     const body = openApiV2Protobuf(kinds);
     sendDocument(exchange, { body, contentType: OPENAPI_V2_CONTENT_TYPE });
@@ -109,7 +110,11 @@ function answerOpenApi(
   }
   const [root, ...groupVersion] = rest;
   const isKnown = root === "api" || root === "apis";
-  const document = isKnown ? openApiV3(kinds, groupVersion.join("/")) : undefined;
+  const document = isKnown
+    ? openApiV3(kinds, groupVersion.join("/"))
+    : rest.join("/") === "version"
+      ? openApiV3OfVersion()
+      : undefined;
   if (document === undefined) return false;
   sendOpenApiV3(exchange, document, currentAddress(index, rest.join("/")));
   return true;

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { gzipSync } from "node:zlib";
 import { stringify as stringifyYaml } from "yaml";
 import type { JsonObject } from "#base/json.ts";
 import { BodyTooLarge, readBody } from "#serve/body.ts";
@@ -49,13 +50,22 @@ export function sendObject(
     ? stringifyYaml(body, YAML)
     : `${JSON.stringify(body, undefined, indent)}${indent === 0 ? "\n" : ""}`;
   if (warnings.length > 0) response.setHeader("warning", [...new Set(warnings)].map(warningText));
+  const isZipped = text.length > ZIP_MIN_LENGTH && acceptsGzip(request);
+  const sent = isZipped ? gzipSync(text, { level: 1 }) : text;
   response.writeHead(code, {
     "content-type": isYaml ? "application/yaml" : "application/json",
-    "content-length": Buffer.byteLength(text),
+    "content-length": Buffer.byteLength(sent),
     "cache-control": "no-cache, private",
+    ...(isZipped ? { "content-encoding": "gzip", vary: "Accept-Encoding" } : {}),
   });
-  response.end(text);
+  response.end(sent);
 }
+
+/** Answers beyond this many characters are compressed for those who can read it. */
+const ZIP_MIN_LENGTH = 128 * 1024;
+
+const acceptsGzip = ({ headers }: IncomingMessage) =>
+  /(^|,)\s*gzip\s*(,|;|$)/.test(String(headers["accept-encoding"] ?? ""));
 
 /** As RFC 7234 has it, the way kubectl prints it. */
 const warningText = (text: string) =>

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { appendFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { get, request as httpRequest, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { WebSocket } from "ws";
@@ -43,7 +43,7 @@ async function front(t: TestContext, target: KubeletTarget) {
   const { server, port } = await startServer((request, response) => {
     const { searchParams } = new URL(request.url ?? "/", "http://front");
     const action = request.url?.startsWith("/exec")
-      ? Promise.reject(execWithoutWebSocket(target, searchParams))
+      ? Promise.reject(execWithoutWebSocket(target, searchParams, request.headers.upgrade))
       : proxyLog(target, searchParams, response);
     action.catch((error: unknown) => {
       assert.ok(error instanceof ApiError, String(error));
@@ -171,24 +171,32 @@ describe("pods/log", () => {
     await once(response, "end");
   });
 
-  it("cancels the request to the kubelet when the client leaves", async (t) => {
-    let isGone = false;
-    const upstream = await startServer((request, response) => {
-      request.socket.once("close", () => {
-        isGone = true;
+  for (const [when, answers] of [
+    ["before the first byte", false],
+    ["in the middle", true],
+  ] as const) {
+    it(`cancels the request to the kubelet when the client leaves ${when}`, async (t) => {
+      let isAsked = false;
+      let isGone = false;
+      const upstream = await startServer((request, response) => {
+        isAsked = true;
+        request.socket.once("close", () => {
+          isGone = true;
+        });
+        if (answers) response.writeHead(200).write("so far\n");
       });
-      response.writeHead(200).write("so far\n");
+      t.after(() => upstream.close());
+      const target = { pod: podOf(["main"]), node: nodeOf(upstream.port), token: TOKEN };
+      const { port } = await front(t, target);
+      const client = get(`http://127.0.0.1:${port}/log?follow=true`, { agent: false });
+      client.on("error", () => {});
+      client.on("response", (response) => response.on("error", () => {}));
+      if (answers) await once(client, "response");
+      await eventually("the kubelet is asked", () => isAsked);
+      client.destroy();
+      await eventually("the kubelet's side ends", () => isGone);
     });
-    t.after(() => upstream.close());
-    const target = { pod: podOf(["main"]), node: nodeOf(upstream.port), token: TOKEN };
-    const { port } = await front(t, target);
-    const client = get(`http://127.0.0.1:${port}/log?follow=true`, { agent: false });
-    client.on("error", () => {});
-    const [response] = (await once(client, "response")) as [IncomingMessage];
-    response.on("error", () => {});
-    client.destroy();
-    await eventually("the kubelet's side ends", () => isGone);
-  });
+  }
 
   it("cuts the answer when the kubelet breaks off in the middle", async (t) => {
     const upstream = await startServer((_request, response) => {
@@ -217,7 +225,7 @@ describe("pods/log", () => {
       await refusal(await kubelet(t, "waiting")),
       '400 container "main" in pod "web" is waiting to start: ContainerCreating',
     );
-    assert.equal(await refusal({ ...running, node: undefined }), '404 nodes "here" not found');
+    assert.equal(await refusal({ ...running, node: undefined }), '404 pods "here" not found');
     assert.equal(
       await refusal({ ...running, token: "wrong" }),
       "401 the server has asked for the client to provide credentials ( pods/log web)",
@@ -229,6 +237,14 @@ describe("pods/log", () => {
     assert.equal(
       await refusal(running, "tailLines=x"),
       '400 strconv.ParseInt: parsing "x": invalid syntax',
+    );
+    assert.equal(
+      await refusal(running, "sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z"),
+      '422 PodLogOptions "web" is invalid: []: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified',
+    );
+    assert.equal(
+      await refusal(running, "sinceTime=xx"),
+      '400 parsing time "xx" as "2006-01-02T15:04:05Z07:00": cannot parse "xx" as "2006"',
     );
     const port = await closedPort();
     assert.equal(
@@ -309,44 +325,57 @@ describe("pods/exec", () => {
 
   it("answers SPDY with the fault of the request, else with what is needed", async (t) => {
     const running = await kubelet(t);
+    const answer = (query: string, upgrade?: string) =>
+      execWithoutWebSocket(running, new URLSearchParams(query), upgrade).message;
+    assert.equal(
+      answer("command=ls", "SPDY/3.1"),
+      "exec needs a WebSocket: use kubectl 1.30 or newer; SPDY is not spoken here",
+    );
+    assert.equal(answer("container=no", "SPDY/3.1"), "container no is not valid for pod web");
     const { message } = await front(t, running);
-    assert.equal(
-      await message("exec?command=ls", "POST"),
-      "400 exec needs a WebSocket: use kubectl 1.30 or newer; SPDY is not spoken here",
-    );
-    assert.equal(
-      await message("exec?container=no", "POST"),
-      "400 container no is not valid for pod web",
-    );
+    assert.equal(await message("exec?command=ls", "POST"), "400 Upgrade request required");
     assert.equal(subresourceNotServed("attach").code, 405);
     assert.match(subresourceNotServed("portforward").message, /^pods\/portforward is not served/);
   });
 
-  it("frees the kubelet's side when the client leaves during the handshake", async (t) => {
-    let asked = 0;
-    let left = 0;
-    const silent = createServer((socket) => {
-      asked++;
-      socket.on("error", () => {}).once("close", () => left++);
-      socket.resume();
-    }).listen(0, "127.0.0.1");
-    await once(silent, "listening");
-    t.after(() => silent.close());
-    const { port } = silent.address() as AddressInfo;
-    const { port: frontPort } = await front(t, { ...(await kubelet(t)), node: nodeOf(port) });
-    const client = httpRequest(`http://127.0.0.1:${frontPort}/exec?command=ls`, {
-      headers: {
-        connection: "Upgrade",
-        upgrade: "websocket",
-        "sec-websocket-version": "13",
-        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
-        "sec-websocket-protocol": "v5.channel.k8s.io",
-      },
+  for (const [when, answers] of [
+    ["during the handshake", false],
+    ["later, without a word", true],
+  ] as const) {
+    it(`frees the kubelet's side when the client leaves ${when}`, async (t) => {
+      let asked = 0;
+      let left = 0;
+      const upstream = createServer((socket) => {
+        socket.on("error", () => {}).once("close", () => left++);
+        socket.once("data", () => {
+          asked++;
+          const head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n";
+          if (answers) socket.write(`${head}Upgrade: websocket\r\n\r\n`);
+        });
+      }).listen(0, "127.0.0.1");
+      await once(upstream, "listening");
+      t.after(() => upstream.close());
+      const node = nodeOf((upstream.address() as AddressInfo).port);
+      const { port } = await front(t, { pod: podOf(["main"]), node, token: TOKEN });
+      const client = httpRequest(`http://127.0.0.1:${port}/exec?command=ls`, { headers: UPGRADE });
+      client.on("error", () => {});
+      client.end();
+      if (answers) {
+        const [, socket] = (await once(client, "upgrade")) as [IncomingMessage, Socket];
+        socket.resetAndDestroy();
+      } else {
+        await eventually("the kubelet is asked", () => asked === 1);
+        client.destroy();
+      }
+      await eventually("the kubelet is left", () => left === 1);
     });
-    client.on("error", () => {});
-    client.end();
-    await eventually("the kubelet is asked", () => asked === 1);
-    client.destroy();
-    await eventually("the kubelet is left", () => left === 1);
-  });
+  }
 });
+
+const UPGRADE = {
+  connection: "Upgrade",
+  upgrade: "websocket",
+  "sec-websocket-version": "13",
+  "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+  "sec-websocket-protocol": "v5.channel.k8s.io",
+};

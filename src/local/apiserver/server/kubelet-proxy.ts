@@ -7,6 +7,7 @@ import {
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { WebSocketServer } from "ws";
+import { fromTimestamp } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
 import type { Json, JsonObject } from "#base/json.ts";
 import { EXEC_PROTOCOLS } from "../../pods/exec-session.ts";
@@ -106,16 +107,22 @@ export async function proxyExec(
 }
 
 /**
- * What to answer when exec is asked for without a WebSocket, which means SPDY: first what is wrong
- * with the request itself, since kubectl comes here, too, after any failed handshake.
+ * What to answer when exec is asked for without a WebSocket: first what is wrong with the request
+ * itself, since kubectl comes here, too, with SPDY, after any failed handshake.
+ * @param upgrade the request's `Upgrade` header
  */
-export function execWithoutWebSocket(target: KubeletTarget, query: URLSearchParams): ApiError {
+export function execWithoutWebSocket(
+  target: KubeletTarget,
+  query: URLSearchParams,
+  upgrade: string | undefined,
+): ApiError {
   try {
     execUrl(target, query);
   } catch (error) {
     if (error instanceof ApiError) return error;
     throw error;
   }
+  if (upgrade === undefined) return badRequest("Upgrade request required");
   return badRequest("exec needs a WebSocket: use kubectl 1.30 or newer; SPDY is not spoken here");
 }
 
@@ -206,8 +213,13 @@ function logQuery(query: URLSearchParams, pod: string): URLSearchParams {
   if (since !== null && since !== "") {
     if (asked.has("sinceSeconds")) {
       const message = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-      // About no field, not about the whole object.
-      errors.push({ ...forbidden("", message), field: "" });
+      // What the API server makes of a field without a name.
+      errors.push({ ...forbidden("", message), field: "[]" });
+    }
+    if (fromTimestamp(since) === undefined) {
+      const layout = "2006-01-02T15:04:05Z07:00";
+      const quoted = JSON.stringify(since);
+      throw badRequest(`parsing time ${quoted} as "${layout}": cannot parse ${quoted} as "2006"`);
     }
     asked.set("sinceTime", since);
   }
@@ -233,8 +245,9 @@ function kubeletUrl(
 ): URL {
   const nodeName = nodeNameOf(target);
   if (target.node === undefined) {
-    const details = { name: nodeName, kind: "nodes" };
-    throw new ApiError(404, "NotFound", `nodes "${nodeName}" not found`, details);
+    // It says "pods" although it is a node that is missing; so does the API server.
+    const details = { name: nodeName, kind: "pods" };
+    throw new ApiError(404, "NotFound", `pods "${nodeName}" not found`, details);
   }
   const endpoints = objectAt(objectAt(target.node, "status"), "daemonEndpoints");
   const port = numberAt(objectAt(endpoints, "kubeletEndpoint"), "Port");

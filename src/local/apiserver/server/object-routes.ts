@@ -6,14 +6,14 @@ import { bodyOf, decode, parseBody } from "../registry/decode.ts";
 import { list, listQuery } from "../registry/lists.ts";
 import { metadataOf } from "../registry/meta.ts";
 import type { ObjectName } from "../registry/object-api.ts";
+import { objectName } from "../registry/objects.ts";
 import { deleteOptions, isTrue, type WriteOptions, writeOptions } from "../registry/options.ts";
 import { patchOf, requirePatchOptions } from "../registry/patches.ts";
-import { objectName } from "../registry/registry.ts";
+import type { ApiContext } from "./api-context.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import { answerForm } from "./negotiate.ts";
 import { includeObjectOf, showList, showObject, type View } from "./represent.ts";
 import type { RequestInfo } from "./request-info.ts";
-import type { ApiContext } from "./routes.ts";
 import { answerWatch } from "./watch-route.ts";
 
 /** Built-in kinds whose DELETE answers with the object instead of a Status. */

@@ -1,10 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Clock } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import { ApiError, methodNotSupported, notFound } from "../registry/api-error.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { ApiContext } from "./api-context.ts";
 import { answerDiscovery } from "./discovery-routes.ts";
 import { type Exchange, sendObject } from "./exchange.ts";
 import {
@@ -15,25 +14,8 @@ import {
 } from "./kubelet-proxy.ts";
 import { answerObjects } from "./object-routes.ts";
 import { type RequestInfo, requestInfo } from "./request-info.ts";
+import { answerReview } from "./reviews.ts";
 import { answerBinding, kubeletTarget, subresourceHandler } from "./subresources.ts";
-import type { Tokens } from "./tokens.ts";
-
-/** What every request may need. */
-export interface ApiContext {
-  readonly registry: Registry;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: () => number;
-  readonly tokens: Tokens;
-  /** Who tokens are for unless a request says otherwise. */
-  readonly tokenAudience: string;
-  readonly kubeletToken: () => string;
-  /** `host:port` where the server is reached. */
-  readonly address: () => string;
-  readonly build: string;
-  /** Aborted when the server stops: watches end. */
-  readonly leave: AbortSignal;
-}
 
 const HEALTH = ["/healthz", "/readyz", "/livez"];
 /** Open to everybody, as on a real API server. */
@@ -48,7 +30,11 @@ export async function answer(
   const url = urlOf(request);
   try {
     if (HEALTH.some((path) => url.pathname === path || url.pathname.startsWith(`${path}/`))) {
-      response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("ok");
+      const headers = {
+        "content-type": "text/plain; charset=utf-8",
+        "x-content-type-options": "nosniff",
+      };
+      response.writeHead(200, headers).end("ok");
       return;
     }
     await route(exchangeOf(request, response, url, context), context);
@@ -80,6 +66,7 @@ async function route(exchange: Exchange, context: ApiContext): Promise<void> {
   const about = { build: context.build, address: context.address() };
   if (answerDiscovery(exchange, registry.catalog.kinds(), about)) return;
   const info = requestInfo(url.pathname);
+  if (info !== undefined && (await answerReview(exchange, info))) return;
   if (info === undefined || !isServedGroup(context, info.group)) throw new PageNotFound();
   const pods = registry.catalog.find("", "v1", "pods");
   if (info.group === "" && info.resource === "bindings" && pods !== undefined) {
@@ -175,7 +162,7 @@ export async function answerUpgrade(
     if (subresource !== "exec") throw methodNotSupported();
     const target = kubeletTarget(context, pods, info);
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
-      throw execWithoutWebSocket(target, url.searchParams);
+      throw execWithoutWebSocket(target, url.searchParams, request.headers.upgrade);
     }
     await proxyExec(target, url.searchParams, { request, socket, head });
   } catch (error) {

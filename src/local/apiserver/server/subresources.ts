@@ -1,7 +1,8 @@
 import { toTimestamp } from "#base/clock.ts";
 import { isObject, type JsonObject } from "#base/json.ts";
 import { scaleOf, withScale } from "../builtins/scale.ts";
-import { numberAt, objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
+import { validateScale } from "../builtins/validation.ts";
+import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { scaleSchema } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { badRequest, conflict, invalidObject, methodNotSupported } from "../registry/api-error.ts";
@@ -9,6 +10,7 @@ import { bodyOf, parseBody } from "../registry/decode.ts";
 import { metadataOf, withMetadata } from "../registry/meta.ts";
 import { patched, patchOf } from "../registry/patches.ts";
 import { invalid } from "../schema/field-error.ts";
+import type { ApiContext } from "./api-context.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import {
   execWithoutWebSocket,
@@ -18,7 +20,6 @@ import {
 } from "./kubelet-proxy.ts";
 import { nameOf, optionsOf, requireObject, virtualBody } from "./object-routes.ts";
 import type { RequestInfo } from "./request-info.ts";
-import type { ApiContext } from "./routes.ts";
 
 /** Answers a request for a subresource other than status; undefined when the kind has no such one. */
 export function subresourceHandler(
@@ -33,8 +34,9 @@ export function subresourceHandler(
     case "pods/log":
       return (exchange, info, context) => answerLog(exchange, kind, info, context);
     case "pods/exec":
-      return async ({ url }, info, context) => {
-        throw execWithoutWebSocket(kubeletTarget(context, kind, info), url.searchParams);
+      return async ({ url, request }, info, context) => {
+        const target = kubeletTarget(context, kind, info);
+        throw execWithoutWebSocket(target, url.searchParams, request.headers.upgrade);
       };
     case "pods/attach":
     case "pods/portforward":
@@ -79,7 +81,7 @@ async function answerScale(
     "",
     (current) => {
       const scale = wanted(current);
-      requireReplicas(info.name, scale);
+      requireScale(info.name, scale);
       const scaled = withScale(kind, current, scale);
       const version = stringAt(metadataOf(scale), "resourceVersion");
       const { resourceVersion = "" } = metadataOf(current);
@@ -90,13 +92,10 @@ async function answerScale(
   sendObject(exchange, 200, scaleOf(kind, written));
 }
 
-function requireReplicas(name: string, scale: JsonObject): void {
-  const replicas = numberAt(objectAt(scale, "spec"), "replicas");
-  if (replicas >= 0) return;
+function requireScale(name: string, scale: JsonObject): void {
+  const errors = validateScale(scale);
   const target = { group: "autoscaling", kind: "Scale", plural: "scales" } as Kind;
-  throw invalidObject(target, name, [
-    invalid("spec.replicas", replicas, "must be greater than or equal to 0"),
-  ]);
+  if (errors.length > 0) throw invalidObject(target, name, errors);
 }
 
 async function answerLog(

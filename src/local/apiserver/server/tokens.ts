@@ -27,6 +27,8 @@ const ADMIN: User = {
 const ADMIN_TOKEN_BYTES = 32;
 /** A token whose time begins just now must not fail over a rounded second. */
 const LEEWAY_S = 1;
+/** Tokens whose signature is known to be good; more than the pods of a machine have. */
+const VERIFIED_MAX = 1_000;
 
 export interface TokenRequest {
   readonly namespace: string;
@@ -74,9 +76,15 @@ export function openTokens(dir: string, options: TokensOptions): Tokens {
   const adminToken = readOrMakeAdminToken(join(dir, "admin-token"));
   const privateKey = readOrMakeKey(join(pkiFolder(dir), "sa.key"));
   const publicKey = createPublicKey(privateKey);
+  // Checking a signature takes longer than most requests. Time and owners are checked each time.
+  const verified = new Map<string, JsonObject>();
   const authenticateBearer = (token: string): User | undefined => {
     if (isSame(token, adminToken)) return ADMIN;
-    const claims = verifiedClaims(token, publicKey);
+    const claims = verified.get(token) ?? verifiedClaims(token, publicKey);
+    if (claims !== undefined && !verified.has(token)) {
+      if (verified.size >= VERIFIED_MAX) verified.clear();
+      verified.set(token, claims);
+    }
     return claims === undefined ? undefined : accountOf(claims, options);
   };
   return {

@@ -1,5 +1,5 @@
 import type { JsonObject } from "#base/json.ts";
-import type { StoredChange } from "./store.ts";
+import type { StoredChange } from "./change.ts";
 
 /** Writes that are remembered for watches that begin in the past. */
 const CHANGES_MAX = 10_000;

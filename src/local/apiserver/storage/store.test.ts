@@ -6,7 +6,8 @@ import fc from "fast-check";
 import { UserError } from "#base/errors.ts";
 import type { JsonObject } from "#base/json.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
-import { type ObjectKey, Store, type StoredChange } from "./store.ts";
+import type { ObjectKey, StoredChange } from "./change.ts";
+import { Store } from "./store.ts";
 
 const key = (name: string, resource = "/things", namespace = "a"): ObjectKey => ({
   resource,
