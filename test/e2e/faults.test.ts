@@ -35,6 +35,7 @@ import {
   startMachine,
 } from "#test/support/local-machine.ts";
 import { ModelTraffic, type Outcome } from "#test/support/model-traffic.ts";
+import { canUse } from "#test/support/programs.ts";
 
 const root = join(import.meta.dirname, "../..");
 const run = promisify(execFile);
@@ -293,15 +294,6 @@ async function complete(model: string): Promise<string> {
   return body.choices?.[0]?.text ?? JSON.stringify(body);
 }
 
-function hasKubectl(): boolean {
-  try {
-    execFileSync("kubectl", ["version", "--client"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return process.env["CI"] === "true";
-  }
-}
-
 function baseManifest(): { deployment: Deployment; service: Service } {
   const file = "samples/local/base.yaml";
   const objects = parseManifest(readFileSync(join(root, file), "utf8"), file);
@@ -457,7 +449,7 @@ describe("faults of a single machine", () => {
       return adapterObject(name, `huggingface://loradock/tiny-${weights}-lora`);
     });
     const startMs = clock.now();
-    if (hasKubectl()) {
+    if (canUse("kubectl")) {
       const file = join(stateDir, "many.json");
       const list = { apiVersion: "v1", kind: "List", items: objects };
       await writeFile(file, JSON.stringify(list));

@@ -14,6 +14,7 @@ import { markedProcesses } from "#local/pods/process-table.ts";
 import { supervise } from "#local/supervise.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
+import { canUse } from "#test/support/programs.ts";
 import { silentLog as log } from "#test/support/silent-log.ts";
 
 const entries = join(import.meta.dirname, "../../src/main");
@@ -61,7 +62,7 @@ const manifest = (namespace: string) => [
   },
 ];
 
-describe("kubelet process", () => {
+const suite = () => {
   const stateDir = mkdtempSync(join(tmpdir(), "loradock-node-"));
   const namespace = `kubelet-${process.pid}`;
   const file = join(stateDir, "manifest.json");
@@ -205,4 +206,6 @@ describe("kubelet process", () => {
     assert.deepEqual(after.sort(), before.sort(), "they are the same pods");
     await eventually("they answer", () => ask().catch(() => ""), TIMEOUT_MS);
   });
-});
+};
+
+if (canUse("kubectl")) describe("kubelet process", suite);
