@@ -15,7 +15,7 @@ export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionCla
   const claims = [
     initialized,
     CONDITION.scheduled(adapter, namesOf(choice.selected)),
-    loadedClaim(choice),
+    loadedClaim(seen, choice),
   ];
   switch (phase) {
     case "Running":
@@ -55,8 +55,12 @@ function whyPending(seen: Seen): string {
   return `No pod can host the adapter: ${reasons.join("; ")}`;
 }
 
-function loadedClaim({ selected }: Choice): ConditionClaim {
-  const missing = selected.filter((pod) => pod.held !== "current" && pod.held !== "unasked");
+function loadedClaim(seen: Seen, { selected }: Choice): ConditionClaim {
+  const told = seen.adapter.status?.instances ?? [];
+  // Of an engine that is still to be asked only what was told before may be told again.
+  const isLoaded = ({ held, name }: PodSeen) =>
+    held === "current" || (held === "unasked" && told.includes(name));
+  const missing = selected.filter((pod) => !isLoaded(pod));
   if (missing.length === 0) return CONDITION.loaded(namesOf(selected));
   const failing = missing.filter((pod) => pod.loadFailure !== undefined);
   const exhausted = failing.filter((pod) => isExhausted(pod.loadFailure));

@@ -242,6 +242,18 @@ test("all pods gone after Running: Pending, not ready, nothing published", () =>
   assert(shown(made)?.some((text) => text.startsWith("Ready=False ModelAdapterUnavailable")));
 });
 
+test("a new controller claims of an engine that it has not asked only what was told before", () => {
+  const loadedOf = (instances: string[]) => {
+    const of = { ...adapter(), status: { phase: "Loading" as const, instances } };
+    const pods = [pod("p1", { held: "unasked" })];
+    return plan(seen({ adapter: of, pods })).status?.conditions?.find(
+      ({ type }) => type === "Loaded",
+    );
+  };
+  assert.equal(loadedOf([])?.status, "False");
+  assert.equal(loadedOf(["p1"])?.status, "True");
+});
+
 test("a Service of somebody else is reported and left alone", () => {
   const made = plan(seen({ pods: [pod("p", { held: "current" })], service: { state: "foreign" } }));
   assert.deepEqual(made.publish, { service: false, slice: undefined });
