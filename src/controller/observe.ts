@@ -2,7 +2,7 @@ import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 import { ANNOTATION, LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
-import { heldBy, type LoadedAs } from "#core/adapter/held.ts";
+import { heldBy, isKnown, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
 import { keyOf } from "#kube/client.ts";
@@ -88,6 +88,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
     path: answer.state === "listed" ? answer.root : undefined,
     recorded,
+    known: answer.state === "listed" && isKnown(adapter, { root: answer.root, records }),
     busy: work.busy,
     loadingVersion: work.loadingVersion,
     loadFailure: memory.loadFailure(adapter, work),

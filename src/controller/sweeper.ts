@@ -2,6 +2,7 @@ import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import type { Clock } from "#base/clock.ts";
 import { describeError } from "#base/network-error.ts";
+import { DRAIN_MS } from "#core/adapter/operations.ts";
 import { nextUnloadMs } from "#core/adapter/retry.ts";
 import type { Failure } from "#core/adapter/seen.ts";
 import { EngineError } from "#engine/errors.ts";
@@ -78,6 +79,8 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
     return;
   }
   if (state !== "listed") return;
+  // It left the EndpointSlice a moment before.
+  if (clock.now() < (tombstones.addedMs(tombstone) ?? 0) + DRAIN_MS) return;
   const keys = await deps.keysOf(place, tombstone, signal);
   await unload(engines, place, name, keys, signal);
   inventory.note(place, name, undefined);

@@ -5,7 +5,7 @@
 import type { Pod } from "#api/kubernetes.ts";
 import type { Clock } from "#base/clock.ts";
 import { hashHex } from "#base/hash.ts";
-import { isObject } from "#base/json.ts";
+import { isObject, jsonEqual } from "#base/json.ts";
 import { describeError } from "#base/network-error.ts";
 import { CONFIG_MAPS, isNotFound, type KubeClient } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
@@ -38,6 +38,8 @@ export interface TombstonesDeps {
 export class Tombstones {
   readonly #deps: TombstonesDeps;
   readonly #entries = new Map<string, Tombstone>();
+  /** When entries were added; those that an earlier controller left have been waiting long enough. */
+  readonly #addedMs = new Map<string, number>();
   /** Engines' keys of adapters that are gone; never written down. */
   readonly #auths = new Map<string, Auth>();
   /** Keys of entries whose state in the ConfigMap is not the one here. */
@@ -65,6 +67,11 @@ export class Tombstones {
     return this.#auths.get(idOf(entry)) ?? { kind: "none" };
   }
 
+  /** When the entry was added; undefined: an earlier controller did. */
+  addedMs(entry: Tombstone): number | undefined {
+    return this.#addedMs.get(idOf(entry));
+  }
+
   /** Reads what an earlier controller left; without the right to, or the namespace, it begins empty and says so. */
   async load(signal: AbortSignal): Promise<void> {
     const { client, log, namespace } = this.#deps;
@@ -87,8 +94,10 @@ export class Tombstones {
   async add(entries: readonly Tombstone[], auth: Auth, signal: AbortSignal): Promise<void> {
     for (const entry of entries) {
       const id = idOf(entry);
-      this.#entries.set(id, entry);
       this.#auths.set(id, auth);
+      if (jsonEqual(entry, this.#entries.get(id))) continue;
+      if (!this.#entries.has(id)) this.#addedMs.set(id, this.#deps.clock.now());
+      this.#entries.set(id, entry);
       this.#dirty.add(id);
     }
     for (const id of this.#entries.keys()) {
@@ -107,6 +116,7 @@ export class Tombstones {
   #drop(id: string): void {
     if (!this.#entries.delete(id)) return;
     this.#auths.delete(id);
+    this.#addedMs.delete(id);
     this.#dirty.add(id);
   }
 

@@ -1,6 +1,8 @@
 /** When what happened, as far as invariants ask for it. */
 import type { EndpointSlice, KubeObject } from "#api/kubernetes.ts";
+import type { ModelAdapter } from "#api/model-adapter.ts";
 import { jsonEqual } from "#base/json.ts";
+import { recordedPods } from "#controller/observe.ts";
 import type { Change } from "./api-server.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
@@ -18,6 +20,7 @@ export class History {
   readonly #doomed = new Map<string, number>();
   readonly #unpublished = new Map<string, Mark>();
   readonly #slices = new Map<string, Mark>();
+  readonly #records = new Set<string>();
   readonly #secrets = new Map<string, number>();
 
   constructor(time: VirtualTime) {
@@ -34,6 +37,7 @@ export class History {
     if (plural === "secrets") this.#secrets.set(object?.metadata.name ?? "", now);
     if (plural === "endpointslices") this.#noteSlice(change);
     if (plural !== "modeladapters") return;
+    if (after !== undefined) this.#noteRecord(after as ModelAdapter);
     if (!jsonEqual(specOf(before), specOf(after)) || !sameLabels(before, after)) {
       this.#specs.set(uid, now);
     }
@@ -66,6 +70,15 @@ export class History {
   /** The last write of an EndpointSlice. */
   sliceWritten(name: string): Mark {
     return this.#slices.get(name) ?? NEVER;
+  }
+
+  /** It was written down once that an adapter of the name may be on the pod. */
+  wasRecorded(adapter: string, pod: string): boolean {
+    return this.#records.has(`${adapter} ${pod}`);
+  }
+
+  #noteRecord(adapter: ModelAdapter): void {
+    for (const pod of recordedPods(adapter)) this.#records.add(`${adapter.metadata.name} ${pod}`);
   }
 
   #noteSlice({ before, after, actor }: Change): void {

@@ -10,6 +10,8 @@ import { type PodPlan, SimPod } from "./sim-pod.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export const NAMESPACE = "default";
+/** An address is another pod's when nobody can still hold the first one's. */
+const REUSE_MS = 100_000;
 const STARTED_MS: [number, number] = [200, 3000];
 
 export interface KubeletDeps {
@@ -30,7 +32,7 @@ export class Kubelet {
   readonly pods: SimPod[] = [];
   readonly #deps: KubeletDeps;
   #serial = 0;
-  readonly #freeIps: string[] = [];
+  readonly #freeIps: { ip: string; sinceMs: number }[] = [];
   #lastIp = 0;
 
   constructor(deps: KubeletDeps) {
@@ -54,8 +56,9 @@ export class Kubelet {
   /** A new pod, which is ready after a while; its address may have been another's before. */
   add(labels: Record<string, string>): SimPod {
     const { time, dice, server, engine, sidecar } = this.#deps;
-    const reused = dice.chance(0.5) ? this.#freeIps.shift() : undefined;
-    const ip = reused ?? `10.0.0.${++this.#lastIp}`;
+    const isFree = (this.#freeIps[0]?.sinceMs ?? Number.POSITIVE_INFINITY) + REUSE_MS < time.now();
+    const reused = isFree ? this.#freeIps.shift() : undefined;
+    const ip = reused?.ip ?? `10.0.0.${++this.#lastIp}`;
     const plan = { name: `pod-${this.#serial++}`, ip, engine, sidecar };
     const onHeld = (name: string, before?: HeldInEngine, after?: HeldInEngine) =>
       this.#deps.onHeld(pod, name, before, after);
@@ -91,7 +94,7 @@ export class Kubelet {
     pod.stopSidecar();
     pod.engine.stop();
     pod.reach = "ok";
-    this.#freeIps.push(pod.ip);
+    this.#freeIps.push({ ip: pod.ip, sinceMs: this.#deps.time.now() });
     if (this.object(pod) === undefined) return;
     const name = { namespace: NAMESPACE, name: pod.name };
     server.patch(PODS, name, { metadata: { finalizers: null } }, undefined, "kubelet");

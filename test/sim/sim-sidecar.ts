@@ -97,7 +97,7 @@ export class SimSidecar {
       const path = this.isOurs
         ? `/tmp/aibrix/adapters/.versions/${name}/${hashHex(content)}`
         : root;
-      this.#tellEngine({ name, path, content, inPlace: true, by }, isWanted, (said) => {
+      this.#tellEngine({ name, path, content, inPlace: this.isOurs, by }, isWanted, (said) => {
         if (said.status !== 200) {
           reply(said);
           return;

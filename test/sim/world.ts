@@ -132,7 +132,9 @@ class World {
     this.#published = new PublishedChecks(context);
     this.#writes = new WriteChecks(context, this.#published);
     this.#retries = new RetryChecks(context);
-    this.#calls = new CallChecks(context, this.#controllers.isElected);
+    this.#calls = new CallChecks(context, this.#controllers.isElected, (name, pod) =>
+      this.#retries.isLoading(name, pod),
+    );
     this.#rest = new RestChecks(context, new SettledChecks(context, this.#retries));
     const labels = () => ({
       [LABEL.modelName]: "base",

@@ -47,6 +47,15 @@ export function heldBy(
   return recorded || (root !== undefined && isNamedAfter(adapter, root)) ? "outdated" : "foreign";
 }
 
+/** Whether what an engine lists can only have come from us: somebody else may have used the name, but hardly the path. */
+export function isKnown(
+  adapter: ModelAdapter,
+  { root, records }: Pick<Listing, "root" | "records">,
+): boolean {
+  if (root === undefined) return false;
+  return records.some((one) => one.path === root) || isNamedAfter(adapter, root);
+}
+
 /** Whether a path is one that adapters of this name are loaded from, whatever the version. */
 function isNamedAfter(adapter: ModelAdapter, root: string): boolean {
   return root.split("/").at(-1) === adapter.metadata.name;

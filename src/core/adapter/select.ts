@@ -100,7 +100,7 @@ function canServe(seen: Seen, pod: PodSeen): boolean {
   // Until it has been asked, a pod that was published stays published: a restart of ours is no reason to stop requests.
   if (pod.held === "unasked") return publishedPods(seen).includes(pod.name);
   // What somebody else may have loaded is not sent requests before it was replaced.
-  return pod.held === "current" || (pod.held === "outdated" && pod.recorded);
+  return pod.held === "current" || (pod.held === "outdated" && pod.known);
 }
 
 /**
@@ -109,7 +109,8 @@ function canServe(seen: Seen, pod: PodSeen): boolean {
  */
 function standIns(seen: Seen, selected: readonly PodSeen[]): PodSeen[] {
   const { adapter, pods, nowMs } = seen;
-  if (adapter.spec.replicas === undefined || selected.some(holdsOurs)) return [];
+  const isServed = selected.some((pod) => holdsOurs(pod) || canServe(seen, pod));
+  if (adapter.spec.replicas === undefined || isServed) return [];
   const instances = adapter.status?.instances ?? [];
   return pods
     .filter((pod) => !selected.includes(pod) && ineligible(pod, nowMs) === undefined)

@@ -22,12 +22,18 @@ const LISTS_MAX = 45;
 export class CallChecks {
   readonly #context: CheckContext;
   readonly #isElected: boolean;
+  readonly #isLoading: (name: string, pod: SimPod) => boolean;
   readonly #lists = new Map<string, number[]>();
   /** Pods on which a controller loaded an adapter, by name. */
   readonly #touched = new Set<string>();
 
-  constructor(context: CheckContext, isElected: boolean) {
+  constructor(
+    context: CheckContext,
+    isElected: boolean,
+    isLoading: (name: string, pod: SimPod) => boolean,
+  ) {
     this.#context = context;
+    this.#isLoading = isLoading;
     this.#isElected = isElected;
   }
 
@@ -44,11 +50,15 @@ export class CallChecks {
     }
     this.#checkLease(host, `${kind} ${name} on ${pod?.name}`);
     if (pod === undefined) return;
-    const { facts, report } = this.#context;
+    const { facts, history, report } = this.#context;
     const adapter = facts.adapter(name);
     const held = pod.engine.held.get(name);
     const isMeant = adapter !== undefined && facts.isMeant(adapter, pod);
-    const isForeign = held?.by === "hand" && !isMeant && !this.#touched.has(`${pod.uid} ${name}`);
+    const isForeign =
+      held?.by === "hand" &&
+      !isMeant &&
+      !this.#touched.has(`${pod.uid} ${name}`) &&
+      !history.wasRecorded(name, pod.name);
     if (isForeign) {
       report("foreign-adapter", `${kind} of ${name} on ${pod.name}, where somebody else loaded it`);
     }
@@ -97,6 +107,8 @@ export class CallChecks {
 
   #checkUnload(host: Host, pod: SimPod, name: string): void {
     const { facts, report, time, history } = this.#context;
+    // An engine that cannot replace in place is made to unload first, where nobody can take over.
+    if (this.#isLoading(name, pod)) return;
     const wrote = history.sliceWritten(name);
     // Somebody may have edited it a moment ago.
     const isEdited = !wrote.actor.startsWith("controller") && time.now() < wrote.atMs + HEARD_MS;

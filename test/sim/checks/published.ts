@@ -135,7 +135,10 @@ export class PublishedChecks {
 
   /** The engine does not have it, or has what somebody else put there. */
   #isWrong(adapter: ModelAdapter, pod: SimPod): boolean {
-    return pod.engine.held.get(adapter.metadata.name) === undefined;
+    const held = pod.engine.held.get(adapter.metadata.name);
+    return (
+      held === undefined || (held.by === "hand" && !this.#context.facts.isCurrent(adapter, pod))
+    );
   }
 
   #checkCrowd(adapter: ModelAdapter, where: string, count: number, moreMs: number): void {

@@ -15,6 +15,7 @@ import type { CheckContext } from "./context.ts";
 const FIRST_PAUSE_MS = 5000;
 const ATTEMPTS_MAX = 6;
 const SLOW_MS = 300_000;
+const HEARD_MS = 100;
 const UNLOAD_PAUSE_MS_MAX = 80_000;
 
 interface Series {
@@ -111,6 +112,12 @@ export class RetryChecks {
     );
   }
 
+  /** A load of the adapter is under way on the pod. */
+  isLoading(name: string, pod: SimPod): boolean {
+    const adapter = this.#context.facts.adapter(name);
+    return adapter !== undefined && this.#inFlight.has(keyOf(adapter, pod));
+  }
+
   #begin(
     kind: "load" | "unload",
     adapter: ModelAdapter | undefined,
@@ -183,17 +190,20 @@ export class RetryChecks {
 
   /** The failures that still count. */
   #current(adapter: ModelAdapter, pod: SimPod): Series | undefined {
-    const { history } = this.#context;
+    const { calm, history } = this.#context;
     const key = keyOf(adapter, pod);
     const series = this.#loads.get(key);
     if (series === undefined) return undefined;
-    const { startedMs, failures, isFinal } = series;
+    const { failures, isFinal } = series;
+    // What happened before the attempt may have been heard of after it.
+    const startedMs = Math.min(series.startedMs - HEARD_MS, calm.sinceMs);
     const { apiKeySecretRef, credentialsSecretRef } = adapter.spec;
     const secrets = [apiKeySecretRef?.name, credentialsSecretRef?.name];
     const isExhausted = !isFinal && failures >= ATTEMPTS_MAX;
     const isSettled =
       series.life !== pod.engine.life ||
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
+      history.podChangedMs(pod.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
       secrets.some((name) => name !== undefined && history.secretChangedMs(name) >= startedMs) ||
       (isExhausted && pod.answersSinceMs >= startedMs);

@@ -25,6 +25,8 @@ interface Problem {
 export class SettledChecks {
   readonly #context: CheckContext;
   readonly #retries: RetryChecks;
+  /** When a name was last somebody else's. */
+  readonly #takenMs = new Map<string, number>();
 
   constructor(context: CheckContext, retries: RetryChecks) {
     this.#context = context;
@@ -46,7 +48,7 @@ export class SettledChecks {
   }
 
   #adapter(adapter: ModelAdapter, since: number): Problem[] {
-    const { facts, history } = this.#context;
+    const { facts, history, time } = this.#context;
     const { metadata, spec, status } = adapter;
     const { name, uid } = metadata;
     if (metadata.deletionTimestamp !== undefined) {
@@ -81,7 +83,14 @@ export class SettledChecks {
     });
     expect(elsewhere.length === 0, `left on [${elsewhere.map((pod) => pod.name)}]`);
     const dues = pods.map((pod) => this.#retries.dueMs(adapter, pod));
-    const dueMs = Math.max(since, history.specChangedMs(uid), ...dues) + SLACK_MS;
+    // What a namesake left is the collector's to take away.
+    const isTaken = [facts.service(name), facts.slice(name)].some(
+      (object) => object !== undefined && !isOwned(object, adapter),
+    );
+    if (isTaken) this.#takenMs.set(name, time.now());
+    const freeMs = this.#takenMs.get(name) ?? 0;
+    if (isTaken && time.now() < since + COLLECTED_MS) return [{ text: "taken", dueMs: time.now() }];
+    const dueMs = Math.max(since, freeMs, history.specChangedMs(uid), ...dues) + SLACK_MS;
     return texts.map((text) => ({ text, dueMs }));
   }
 
