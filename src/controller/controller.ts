@@ -92,7 +92,7 @@ class Controller {
   readonly #pods: Informer<Pod>;
   readonly #act: ActDeps & { events: { done: Promise<void> } };
   readonly #queue: WorkQueue;
-  readonly #memory = new Memory();
+  readonly #memory: Memory;
   readonly #occupancy = new Occupancy();
   readonly #fleet: Fleet;
   readonly #secrets: Secrets;
@@ -103,6 +103,7 @@ class Controller {
   constructor(deps: ControllerDeps, options: ControllerOptions, signal: AbortSignal) {
     const { client, clock, log, random, engines } = deps;
     this.#deps = deps;
+    this.#memory = new Memory(clock.now());
     this.#options = options;
     this.#signal = signal;
     const namespaceOf = (object: { metadata: { namespace?: string } }) => [
@@ -350,10 +351,14 @@ class Controller {
     const notes = this.#memory.notes(adapter);
     const podOf = (name: string) => pods.find((pod) => pod.metadata.name === name);
     if (!isLast) await writeMetadata(this.#act, adapter, made, this.#signal);
-    await publish(this.#act, seen, made, notes, this.#signal);
-    for (const name of unpublished(seen, made)) {
-      const pod = podOf(name);
-      if (pod !== undefined) this.#memory.work(adapter, pod).routedAtMs = this.#deps.clock.now();
+    try {
+      await publish(this.#act, seen, made, notes, this.#signal);
+    } finally {
+      // A write whose answer was lost may have been done all the same.
+      for (const name of unpublished(seen, made)) {
+        const pod = podOf(name);
+        if (pod !== undefined) this.#memory.work(adapter, pod).routedAtMs = this.#deps.clock.now();
+      }
     }
     for (const operation of made.operations) {
       const pod = podOf(operation.pod);

@@ -46,6 +46,12 @@ export interface Notes {
  */
 export class Memory {
   readonly #adapters = new Map<string, { notes: Notes; pods: Map<string, Work> }>();
+  readonly #startedMs: number;
+
+  /** @param startedMs when this controller began; what the one before it published a moment ago, nobody can say. */
+  constructor(startedMs: number) {
+    this.#startedMs = startedMs;
+  }
 
   notes(adapter: ModelAdapter): Notes {
     return this.#of(adapter).notes;
@@ -67,7 +73,7 @@ export class Memory {
       unloadFailure: undefined,
       loadedAs: undefined,
       lateLoadUntilMs: undefined,
-      routedAtMs: undefined,
+      routedAtMs: this.#startedMs,
       wasCurrent: false,
       lossesMs: [],
     };

@@ -80,7 +80,7 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   }
   if (state !== "listed") return;
   // It left the EndpointSlice a moment before.
-  if (clock.now() < (tombstones.addedMs(tombstone) ?? 0) + DRAIN_MS) return;
+  if (clock.now() < tombstones.addedMs(tombstone) + DRAIN_MS) return;
   const keys = await deps.keysOf(place, tombstone, signal);
   await unload(engines, place, name, keys, signal);
   inventory.note(place, name, undefined);

@@ -38,7 +38,7 @@ export interface TombstonesDeps {
 export class Tombstones {
   readonly #deps: TombstonesDeps;
   readonly #entries = new Map<string, Tombstone>();
-  /** When entries were added; those that an earlier controller left have been waiting long enough. */
+  /** When entries were added, or found as an earlier controller left them. */
   readonly #addedMs = new Map<string, number>();
   /** Engines' keys of adapters that are gone; never written down. */
   readonly #auths = new Map<string, Auth>();
@@ -67,9 +67,9 @@ export class Tombstones {
     return this.#auths.get(idOf(entry)) ?? { kind: "none" };
   }
 
-  /** When the entry was added; undefined: an earlier controller did. */
-  addedMs(entry: Tombstone): number | undefined {
-    return this.#addedMs.get(idOf(entry));
+  /** When the entry was added. */
+  addedMs(entry: Tombstone): number {
+    return this.#addedMs.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY;
   }
 
   /** Reads what an earlier controller left; without the right to, or the namespace, it begins empty and says so. */
@@ -79,7 +79,7 @@ export class Tombstones {
       const map = await client.get(CONFIG_MAPS, { namespace, name: TOMBSTONES_NAME }, signal);
       for (const text of Object.values(map.data ?? {})) {
         const entry = parse(text);
-        if (entry !== undefined) this.#entries.set(idOf(entry), entry);
+        if (entry !== undefined) this.#set(entry);
       }
     } catch (error) {
       if (signal.aborted || isNotFound(error)) return;
@@ -96,8 +96,7 @@ export class Tombstones {
       const id = idOf(entry);
       this.#auths.set(id, auth);
       if (jsonEqual(entry, this.#entries.get(id))) continue;
-      if (!this.#entries.has(id)) this.#addedMs.set(id, this.#deps.clock.now());
-      this.#entries.set(id, entry);
+      this.#set(entry);
       this.#dirty.add(id);
     }
     for (const id of this.#entries.keys()) {
@@ -111,6 +110,12 @@ export class Tombstones {
   async remove(entry: Tombstone, signal: AbortSignal): Promise<void> {
     this.#drop(idOf(entry));
     await this.#flush(signal);
+  }
+
+  #set(entry: Tombstone): void {
+    const id = idOf(entry);
+    if (!this.#entries.has(id)) this.#addedMs.set(id, this.#deps.clock.now());
+    this.#entries.set(id, entry);
   }
 
   #drop(id: string): void {

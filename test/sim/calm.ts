@@ -12,6 +12,7 @@ const GOOD_LATENCY_MS = 50;
 /** After failures a key waits about as long as they lasted, at most this long. */
 const BACKOFF_MS_MAX = 60_000;
 const AFTERMATH_MS = 1000;
+const HEARD_MS = 100;
 
 export class Calm {
   /** Nothing has stood in the way since then. */
@@ -19,6 +20,8 @@ export class Calm {
   readonly #time: VirtualTime;
   readonly #network: () => ApiNetwork;
   readonly #controllers: () => Controllers;
+  /** When the last trouble began. */
+  #brokenMs = 0;
   #failedFromMs = 0;
   #failedToMs = Number.NEGATIVE_INFINITY;
 
@@ -47,7 +50,15 @@ export class Calm {
 
   /** To be called after each event. */
   step(): void {
-    if (!this.#isCalm()) this.sinceMs = this.#time.now();
+    if (this.#isCalm()) return;
+    const now = this.#time.now();
+    if (now > this.sinceMs + AFTERMATH_MS) this.#brokenMs = now;
+    this.sinceMs = now;
+  }
+
+  /** What happened after this moment may have been heard of only after `atMs`. */
+  heardSinceMs(atMs: number): number {
+    return atMs < this.sinceMs + AFTERMATH_MS ? this.#brokenMs : atMs - HEARD_MS;
   }
 
   #isCalm(): boolean {

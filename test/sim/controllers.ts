@@ -141,6 +141,7 @@ export class Controllers {
     };
     (bug.run ?? runElected)(deps, options, stop.signal)
       .catch((error: unknown) => {
+        this.#deps.onLog(host, "info", `ended: ${error}`, {});
         if (!(error instanceof LeadershipLost)) this.#deps.onCrash(host, error);
       })
       .then(() => this.kill(instance));

@@ -65,7 +65,7 @@ export class CallChecks {
     if (kind === "load") {
       this.#touched.add(`${pod.uid} ${name}`);
       this.#checkLoad(adapter, pod, name);
-    } else this.#checkUnload(host, pod, name);
+    } else this.#checkUnload(pod, name);
   }
 
   #checkLoad(adapter: ModelAdapter | undefined, pod: SimPod, name: string): void {
@@ -105,18 +105,19 @@ export class CallChecks {
     }
   }
 
-  #checkUnload(host: Host, pod: SimPod, name: string): void {
-    const { facts, report, time, history } = this.#context;
+  #checkUnload(pod: SimPod, name: string): void {
+    const { calm, facts, report, time, history } = this.#context;
     // An engine that cannot replace in place is made to unload first, where nobody can take over.
     if (this.#isLoading(name, pod)) return;
     const wrote = history.sliceWritten(name);
-    // Somebody may have edited it a moment ago.
-    const isEdited = !wrote.actor.startsWith("controller") && time.now() < wrote.atMs + HEARD_MS;
+    // Somebody may have edited it a moment ago, or while nobody heard.
+    const heardMs = Math.max(wrote.atMs, calm.sinceMs) + HEARD_MS;
+    const isEdited = !wrote.actor.startsWith("controller") && time.now() < heardMs;
     if (namesIn(facts.slice(name)).includes(pod.name) && !isEdited) {
       report("unloaded-under-traffic", `unload of ${name} on ${pod.name}, which is published`);
     }
     const left = history.unpublished(name, pod.name);
-    if (left.actor === host.name && time.now() < left.atMs + DRAIN_MS) {
+    if (left.actor.startsWith("controller") && time.now() < left.atMs + DRAIN_MS) {
       report("unloaded-under-traffic", `unload of ${name} on ${pod.name} before it is drained`);
     }
   }

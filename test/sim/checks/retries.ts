@@ -89,7 +89,8 @@ export class RetryChecks {
   /** When the next attempt is due by the documentation; what is not under way by then is late. */
   dueMs(adapter: ModelAdapter, pod: SimPod): number {
     const key = keyOf(adapter, pod);
-    const series = this.#current(adapter, pod);
+    const failed = this.#loads.get(key)?.endedMs ?? 0;
+    const series = this.#current(adapter, pod, failed + HEARD_MS);
     const failedUnload = this.#unloads.get(`${adapter.metadata.name} ${pod.uid}`);
     const pauseMs =
       failedUnload === undefined
@@ -163,7 +164,10 @@ export class RetryChecks {
   #checkPause(adapter: ModelAdapter, pod: SimPod, instance: Instance): void {
     const { report, time } = this.#context;
     const key = keyOf(adapter, pod);
-    const series = this.#current(adapter, pod);
+    // What happened before the attempt may have been heard of after it.
+    const last = this.#loads.get(key);
+    const heardMs = this.#context.calm.heardSinceMs(last?.startedMs ?? 0);
+    const series = this.#current(adapter, pod, heardMs);
     if (series === undefined) this.#loads.delete(key);
     const written = this.#written(adapter, pod);
     const isSame = series?.instance === instance;
@@ -188,15 +192,13 @@ export class RetryChecks {
     return failureFromAnnotations(metadata.annotations, pod.name);
   }
 
-  /** The failures that still count. */
-  #current(adapter: ModelAdapter, pod: SimPod): Series | undefined {
-    const { calm, history } = this.#context;
+  /** The failures that still count, when what happened from `startedMs` on came after them. */
+  #current(adapter: ModelAdapter, pod: SimPod, startedMs: number): Series | undefined {
+    const { history } = this.#context;
     const key = keyOf(adapter, pod);
     const series = this.#loads.get(key);
     if (series === undefined) return undefined;
     const { failures, isFinal } = series;
-    // What happened before the attempt may have been heard of after it.
-    const startedMs = Math.min(series.startedMs - HEARD_MS, calm.sinceMs);
     const { apiKeySecretRef, credentialsSecretRef } = adapter.spec;
     const secrets = [apiKeySecretRef?.name, credentialsSecretRef?.name];
     const isExhausted = !isFinal && failures >= ATTEMPTS_MAX;

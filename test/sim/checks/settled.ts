@@ -6,6 +6,7 @@ import { CONFIG_MAPS, ENDPOINT_SLICES, SERVICES } from "#kube/client.ts";
 import { SYSTEM } from "../controllers.ts";
 import { isOwned } from "../facts.ts";
 import { namesIn } from "../history.ts";
+import type { SimPod } from "../sim-pod.ts";
 import type { CheckContext } from "./context.ts";
 import type { RetryChecks } from "./retries.ts";
 
@@ -132,19 +133,26 @@ export class SettledChecks {
         text: `${object.metadata.name} [${namesIn(object)}] is left without its adapter`,
         dueMs: since + COLLECTED_MS,
       }));
+    // Where nobody is left who knows the engine's key, it cannot be asked.
+    const isLocked = (pod: SimPod | undefined) =>
+      pod?.engine.apiKey !== undefined &&
+      !facts.adapters().some((adapter) => facts.isMeant(adapter, pod));
     const held = facts.kubelet.present().flatMap((pod) =>
       [...pod.engine.held]
         .filter(([name, one]) => one.by.startsWith("controller") && !facts.adapter(name))
+        .filter(() => !isLocked(pod))
         .map(([name]) => ({
           text: `${name} is left on ${pod.name}`,
           dueMs: Math.max(since, this.#retries.unloadDueMs(name, pod)) + LATE_MS,
         })),
     );
     const map = server.find(CONFIG_MAPS, { namespace: SYSTEM, name: TOMBSTONES_NAME });
-    const tombstones = Object.keys(map?.data ?? {}).map((key) => ({
-      text: `tombstone ${map?.data?.[key]}`,
-      dueMs: since + LATE_MS + UNLOAD_BACKOFF_MS,
-    }));
+    const tombstones = Object.values(map?.data ?? {})
+      .filter((text) => !isLocked(facts.pod(JSON.parse(text).pod)))
+      .map((text) => ({
+        text: `tombstone ${text}`,
+        dueMs: since + LATE_MS + UNLOAD_BACKOFF_MS,
+      }));
     return [...orphans, ...held, ...tombstones];
   }
 }
