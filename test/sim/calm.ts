@@ -15,13 +15,13 @@ const AFTERMATH_MS = 1000;
 const HEARD_MS = 100;
 
 export class Calm {
-  /** Nothing has stood in the way since then. */
-  sinceMs = 0;
   readonly #time: VirtualTime;
   readonly #network: () => ApiNetwork;
   readonly #controllers: () => Controllers;
   /** When the last trouble began. */
   #brokenMs = 0;
+  #wasCalm = false;
+  #sinceMs = 0;
   #failedFromMs = 0;
   #failedToMs = Number.NEGATIVE_INFINITY;
 
@@ -42,6 +42,11 @@ export class Calm {
     this.#failedToMs = now;
   }
 
+  /** Nothing has stood in the way since then. */
+  get sinceMs(): number {
+    return this.#wasCalm ? this.#sinceMs : this.#time.now();
+  }
+
   /** Until when failures excuse that something is late. */
   get aftermathMs(): number {
     const lastedMs = this.#failedToMs - this.#failedFromMs;
@@ -50,10 +55,12 @@ export class Calm {
 
   /** To be called after each event. */
   step(): void {
-    if (this.#isCalm()) return;
     const now = this.#time.now();
-    if (now > this.sinceMs + AFTERMATH_MS) this.#brokenMs = now;
-    this.sinceMs = now;
+    const isCalm = this.#isCalm();
+    // Trouble lasts until the event that shows its end, and one right after another is the same.
+    if (this.#wasCalm && !isCalm && now > this.#sinceMs + AFTERMATH_MS) this.#brokenMs = now;
+    if (!isCalm || !this.#wasCalm) this.#sinceMs = now;
+    this.#wasCalm = isCalm;
   }
 
   /** What happened after this moment may have been heard of only after `atMs`. */

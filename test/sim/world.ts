@@ -21,6 +21,7 @@ import { type Call, EngineNetwork } from "./engine-network.ts";
 import { Facts } from "./facts.ts";
 import { History } from "./history.ts";
 import { Kubelet } from "./kubelet.ts";
+import type { HeldInEngine } from "./sim-engine.ts";
 import type { SimPod } from "./sim-pod.ts";
 import { ENGINE_KEY, SECRET_MARK, Users } from "./users.ts";
 import { VirtualTime } from "./virtual-time.ts";
@@ -89,7 +90,7 @@ class World {
     this.#kubelet = new Kubelet({
       ...{ time, server, engine, sidecar },
       dice: dice("kubelet"),
-      onHeld: (pod, name) => this.#heldChanged(pod, name),
+      onHeld: (pod, name, before) => this.#heldChanged(pod, name, before),
     });
     const kubelet = this.#kubelet;
     this.#users = new Users({ dice: dice("users"), server, kubelet, usesSidecar, usesKeys });
@@ -213,14 +214,14 @@ class World {
     this.#writes.written(change);
   }
 
-  #heldChanged(pod: SimPod, name: string): void {
+  #heldChanged(pod: SimPod, name: string, before: HeldInEngine | undefined): void {
     this.#isDirty = true;
     const held = pod.engine.held.get(name);
     this.#note(`${pod.name} holds ${name}: ${held?.content ?? "no more"} ${held?.by ?? ""}`);
     const adapter = this.#facts.adapter(name);
-    if (adapter !== undefined && this.#facts.isCurrent(adapter, pod)) {
-      this.#retries.held(adapter, pod);
-    }
+    if (adapter === undefined) return;
+    const wanted = this.#facts.wantedContent(adapter, pod);
+    if (before?.content === wanted || held?.content === wanted) this.#retries.held(adapter, pod);
   }
 
   #report(invariant: string, text: string): void {

@@ -17,15 +17,20 @@ export interface CheckContext {
 /** Since when something lasts, and whether that is longer than it may. */
 export class Lasting {
   readonly #since = new Map<string, number>();
+  #seen = new Set<string>();
 
   /** For how long `key` has lasted, not counting what was before `excusedMs`. */
   lastedMs(key: string, isSo: boolean, nowMs: number, excusedMs: number): number {
-    if (!isSo) {
-      this.#since.delete(key);
-      return 0;
-    }
+    if (!isSo) return 0;
+    this.#seen.add(key);
     const since = this.#since.get(key) ?? nowMs;
     this.#since.set(key, since);
     return nowMs - Math.max(since, excusedMs);
+  }
+
+  /** Ends a look at everything: what was not said to be so is over. */
+  endLook(): void {
+    for (const key of this.#since.keys()) if (!this.#seen.has(key)) this.#since.delete(key);
+    this.#seen = new Set();
   }
 }

@@ -50,6 +50,11 @@ export class PublishedChecks {
         `${name} is Running, but no instance is published`,
       );
     }
+    this.#endLook();
+  }
+
+  #endLook(): void {
+    for (const one of [this.#lacks, this.#unready, this.#crowds, this.#claims]) one.endLook();
   }
 
   /** A status as it is written by a controller. */

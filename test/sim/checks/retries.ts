@@ -91,6 +91,7 @@ export class RetryChecks {
     const key = keyOf(adapter, pod);
     const failed = this.#loads.get(key)?.endedMs ?? 0;
     const series = this.#current(adapter, pod, failed + HEARD_MS);
+    const written = this.#written(adapter, pod);
     const failedUnload = this.#unloads.get(`${adapter.metadata.name} ${pod.uid}`);
     const pauseMs =
       failedUnload === undefined
@@ -100,6 +101,7 @@ export class RetryChecks {
       this.#endedMs.get(key) ?? 0,
       this.#inFlight.has(key) ? this.#context.time.now() : 0,
       series === undefined ? 0 : series.endedMs + pauseAfterMs(series),
+      written === undefined ? 0 : written.atMs + 1000 + pauseAfterMs(written),
       (failedUnload?.endedMs ?? 0) + pauseMs,
     );
   }
@@ -176,9 +178,9 @@ export class RetryChecks {
       ? series.endedMs + pauseAfterMs(series)
       : series === undefined || written === undefined
         ? 0
-        : written.atMs + pauseAfterMs({ failures: written.retries + 1, isFinal: false });
+        : written.atMs + pauseAfterMs(written);
     if (!isSame) {
-      if (series !== undefined && written !== undefined) series.failures = written.retries + 1;
+      if (series !== undefined && written !== undefined) series.failures = written.failures;
       else this.#loads.delete(key);
     }
     if (time.now() >= dueMs) return;
@@ -189,7 +191,8 @@ export class RetryChecks {
   #written(adapter: ModelAdapter, pod: SimPod) {
     const { metadata, status } = adapter;
     if (status?.observedGeneration !== metadata.generation) return undefined;
-    return failureFromAnnotations(metadata.annotations, pod.name);
+    const written = failureFromAnnotations(metadata.annotations, pod.name);
+    return written && { atMs: written.atMs, failures: written.retries + 1, isFinal: false };
   }
 
   /** The failures that still count, when what happened from `startedMs` on came after them. */
@@ -207,6 +210,7 @@ export class RetryChecks {
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
       history.podChangedMs(pod.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
+      this.#context.facts.isCurrent(adapter, pod) ||
       secrets.some((name) => name !== undefined && history.secretChangedMs(name) >= startedMs) ||
       (isExhausted && pod.answersSinceMs >= startedMs);
     return isSettled ? undefined : series;
