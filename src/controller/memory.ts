@@ -4,10 +4,14 @@ import { fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
+import { scheduledPods } from "#core/adapter/select.ts";
 
 /** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
 const LOSSES_MAX = 3;
 const LOSSES_WITHIN_MS = 120_000;
+
+/** How long an engine may still come to a load whose caller has gone. */
+export const LATE_LOAD_MS = 60_000;
 
 /** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {
@@ -72,13 +76,22 @@ export class Memory {
       failedGeneration: adapter.metadata.generation,
       unloadFailure: undefined,
       loadedAs: undefined,
-      lateLoadUntilMs: undefined,
+      lateLoadUntilMs: this.#lateLoad(adapter, pod),
       routedAtMs: this.#startedMs,
       wasCurrent: false,
       lossesMs: [],
     };
     pods.set(uid, fresh);
     return fresh;
+  }
+
+  /** A load that a controller before this one began may still be under way. */
+  #lateLoad(adapter: ModelAdapter, pod: Pod): number | undefined {
+    const { name } = pod.metadata;
+    const state = adapter.status?.pods?.find((line) => line.name === name)?.state ?? "Waiting";
+    const isSettled = state === "Waiting" || state === "Loaded";
+    if (isSettled && !scheduledPods(adapter).includes(name)) return undefined;
+    return this.#startedMs + LATE_LOAD_MS;
   }
 
   /** The failure of loading the spec as it is now; one of an earlier spec says nothing. */

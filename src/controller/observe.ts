@@ -1,9 +1,10 @@
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
-import { ANNOTATION, LABEL } from "#api/names.ts";
+import { LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import { heldBy, isKnown, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
+import { scheduledPods } from "#core/adapter/select.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
 import { keyOf } from "#kube/client.ts";
 import type { Answer, Inventory } from "./inventory.ts";
@@ -56,11 +57,9 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
 }
 
 /** Names of the pods on which it is written down that the adapter was loaded, or begun to be. */
-export function recordedPods({ metadata, status }: ModelAdapter): Set<string> {
-  const names = new Set<string>();
-  for (const line of status?.pods ?? []) if (line.state !== "Waiting") names.add(line.name);
-  const scheduled = metadata.annotations?.[ANNOTATION.scheduledPods] ?? "";
-  for (const name of scheduled.split(",")) if (name !== "") names.add(name);
+export function recordedPods(adapter: ModelAdapter): Set<string> {
+  const names = new Set(scheduledPods(adapter));
+  for (const line of adapter.status?.pods ?? []) if (line.state !== "Waiting") names.add(line.name);
   return names;
 }
 
