@@ -354,8 +354,9 @@ class Controller {
     try {
       await publish(this.#act, seen, made, notes, this.#signal);
     } finally {
-      // A write whose answer was lost may have been done all the same.
-      for (const name of unpublished(seen, made)) {
+      // Also those that are named now: the write may have been done though its answer was lost.
+      const named = (made.publish.slice ?? []).map((pod) => pod.name);
+      for (const name of [...unpublished(seen, made), ...named]) {
         const pod = podOf(name);
         if (pod !== undefined) this.#memory.work(adapter, pod).routedAtMs = this.#deps.clock.now();
       }

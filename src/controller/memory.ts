@@ -85,6 +85,14 @@ export class Memory {
     return fresh;
   }
 
+  /** The pod's engine has the adapter from us, or may come to it, whatever is written down. */
+  isAbout(adapter: ModelAdapter, pod: Pod): boolean {
+    const work = this.#of(adapter).pods.get(uidOf(pod));
+    if (work === undefined) return false;
+    const { busy, loadedAs, lateLoadUntilMs } = work;
+    return busy !== undefined || loadedAs !== undefined || lateLoadUntilMs !== undefined;
+  }
+
   /** A load that a controller before this one began may still be under way. */
   #lateLoad(adapter: ModelAdapter, pod: Pod): number | undefined {
     const { name } = pod.metadata;

@@ -38,6 +38,7 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
       (pod) =>
         matchesSelector(adapter.spec.podSelector, pod.metadata.labels) ||
         recorded.has(pod.metadata.name) ||
+        memory.isAbout(adapter, pod) ||
         sources.isLeft(adapter, pod),
     )
     .filter((pod) => !isFinished(pod))

@@ -74,8 +74,9 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   }
   const heir = deps.adapter(namespace, name);
   if (heir !== undefined && heir.metadata.deletionTimestamp === undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, once that is written down.
-    if (recordedPods(heir).has(pod.metadata.name)) await tombstones.remove(tombstone, signal);
+    // An adapter of the same name was made since: what is left belongs to it, once that is written down and nothing can come late.
+    const isTaken = recordedPods(heir).has(pod.metadata.name);
+    if (isTaken && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
     return;
   }
   if (state !== "listed") return;

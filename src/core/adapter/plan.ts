@@ -155,9 +155,17 @@ function isOnlyLate(pod: PodSeen): boolean {
   return pod.held === "absent" && pod.busy === undefined;
 }
 
-/** What matters on the way to the engines; once the adapter is where it should be, nothing of it stays. */
+/** What matters on the way to the engines; once the adapter is where it should be, and the status says so, nothing of it stays. */
 function annotationsOf(seen: Seen, { selected }: Choice): Record<string, string> {
-  const waiting = selected.filter((pod) => pod.held !== "current").map((pod) => pod.name);
+  const isTold = (pod: PodSeen) =>
+    seen.adapter.status?.pods?.some((line) => line.name === pod.name && line.state !== "Waiting");
+  const waiting = seen.pods
+    .filter((pod) =>
+      selected.includes(pod)
+        ? pod.held !== "current" || !isTold(pod)
+        : pod.recorded && mayHold(pod) && !isTold(pod),
+    )
+    .map((pod) => pod.name);
   if (waiting.length === 0) return {};
   return { ...retryAnnotations(seen.pods), [ANNOTATION.scheduledPods]: waiting.sort().join(",") };
 }
