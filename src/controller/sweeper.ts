@@ -73,8 +73,9 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
     return tombstones.remove(tombstone, signal);
   }
   const heir = deps.adapter(namespace, name);
-  if (heir !== undefined && heir.metadata.deletionTimestamp === undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, once that is written down and nothing can come late.
+  if (heir !== undefined) {
+    // An adapter of the same name was made since: what is left belongs to it, also while it is being deleted. It is its own once that
+    // is written down and nothing can come late.
     const isTaken = recordedPods(heir).has(pod.metadata.name);
     if (isTaken && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
     return;

@@ -114,7 +114,7 @@ export class Tombstones {
 
   #set(entry: Tombstone): void {
     const id = idOf(entry);
-    if (!this.#entries.has(id)) this.#addedMs.set(id, this.#deps.clock.now());
+    this.#addedMs.set(id, this.#deps.clock.now());
     this.#entries.set(id, entry);
   }
 

@@ -4,8 +4,8 @@ import type { CheckContext } from "./context.ts";
 import type { SettledChecks } from "./settled.ts";
 
 const STEADY_MS = 15_000;
-/** Polls of that time, with both ends. */
-const LISTS_MAX = 9;
+/** Polls of that time, with both ends, and what a controller asks when it starts. */
+const LISTS_MAX = 10;
 /** However many times an attempt every five minutes was needed. */
 const CALM_MS_MAX = 900_000;
 
