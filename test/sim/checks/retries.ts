@@ -169,7 +169,9 @@ export class RetryChecks {
     // What happened before the attempt may have been heard of after it.
     const last = this.#loads.get(key);
     const heardMs = this.#context.calm.heardSinceMs(last?.startedMs ?? 0);
-    const series = this.#current(adapter, pod, heardMs);
+    // A restart may be told of later than it happened.
+    const isRenewed = this.#context.history.podChangedMs(pod.uid) >= heardMs;
+    const series = isRenewed ? undefined : this.#current(adapter, pod, heardMs);
     if (series === undefined) this.#loads.delete(key);
     const written = this.#written(adapter, pod);
     const isSame = series?.instance === instance;
@@ -208,7 +210,6 @@ export class RetryChecks {
     const isSettled =
       series.life !== pod.engine.life ||
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
-      history.podChangedMs(pod.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
       this.#context.facts.isCurrent(adapter, pod) ||
       secrets.some((name) => name !== undefined && history.secretChangedMs(name) >= startedMs) ||
