@@ -74,9 +74,10 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   }
   const heir = deps.adapter(namespace, name);
   if (heir !== undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, also while it is being deleted. It is its own once that
-    // is written down and nothing can come late.
-    const isTaken = recordedPods(heir).has(pod.metadata.name);
+    // An adapter of the same name was made since: what is left belongs to it, once that is written down and nothing can come late. While
+    // it is being deleted, it sees to it itself.
+    const isAlive = heir.metadata.deletionTimestamp === undefined;
+    const isTaken = isAlive && recordedPods(heir).has(pod.metadata.name);
     if (isTaken && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
     return;
   }
@@ -84,6 +85,8 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   // It left the EndpointSlice a moment before.
   if (clock.now() < tombstones.addedMs(tombstone) + DRAIN_MS) return;
   const keys = await deps.keysOf(place, tombstone, signal);
+  // Secrets may have taken their time.
+  if (deps.adapter(namespace, name) !== undefined) return;
   await unload(engines, place, name, keys, signal);
   inventory.note(place, name, undefined);
   log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });

@@ -47,6 +47,11 @@ export class Calm {
     return this.#wasCalm ? this.#sinceMs : this.#time.now();
   }
 
+  /** Requests have not failed from then on. */
+  get lastFailureMs(): number {
+    return this.#failedToMs;
+  }
+
   /** Until when failures excuse that something is late. */
   get aftermathMs(): number {
     const lastedMs = this.#failedToMs - this.#failedFromMs;

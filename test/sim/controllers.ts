@@ -28,6 +28,7 @@ export interface Instance {
   readonly slot: number;
   leads: boolean;
   syncedAtMs: number | undefined;
+  endedAtMs: number | undefined;
 }
 
 export interface ControllersDeps {
@@ -86,6 +87,7 @@ export class Controllers {
   /** The process is gone between two instructions; another one follows. */
   kill(instance: Instance): void {
     instance.host.kill();
+    instance.endedAtMs ??= this.#deps.time.now();
     this.#ended(instance);
   }
 
@@ -98,7 +100,14 @@ export class Controllers {
     const { time, dice, api, pods, count, bug, overhear } = this.#deps;
     const host = new Host(`controller-${this.#serial++}`, time, dice);
     const stop = new AbortController();
-    const instance: Instance = { host, stop, slot, leads: count === 1, syncedAtMs: undefined };
+    const instance: Instance = {
+      host,
+      stop,
+      slot,
+      leads: count === 1,
+      syncedAtMs: undefined,
+      endedAtMs: undefined,
+    };
     this.#slots[slot] = instance;
     const clock = bug.clock?.(host.clock) ?? host.clock;
     const exchange = pods.exchange(host);

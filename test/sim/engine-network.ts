@@ -29,6 +29,7 @@ export interface EngineNetworkDeps {
 const LATENCY_MS = 4;
 /** Packets that go nowhere are sent again for about this long. */
 const GIVE_UP_MS = 130_000;
+const ABANDONED_MS = 10_000;
 
 export class EngineNetwork {
   readonly #deps: EngineNetworkDeps;
@@ -96,7 +97,10 @@ export class EngineNetwork {
     if (pod.reach === "partitioned" || pod.reach === "hung") {
       const sinceMs = time.now();
       pod.onReachable(() => {
-        const isLate = time.now() - sinceMs > GIVE_UP_MS;
+        const waitedMs = time.now() - sinceMs;
+        // Nobody answers a caller that has been gone for long.
+        if (waitedMs > ABANDONED_MS && !incoming.isWanted()) return;
+        const isLate = waitedMs > GIVE_UP_MS;
         if (isLate || (pod.wasPartitioned && dice.chance(0.5))) fail("ECONNRESET");
         else this.#arrive(pod, port, incoming, fail);
       });

@@ -42,7 +42,7 @@ import {
 } from "./operations.ts";
 import { nextLoadMs, nextUnloadMs, retryAnnotations } from "./retry.ts";
 import { type PodSeen, publishedPods, type Seen } from "./seen.ts";
-import { type Choice, choose, ineligible, STABLE_MS } from "./select.ts";
+import { type Choice, choose, ineligible, isUnknown, STABLE_MS } from "./select.ts";
 import { deletionStatus, statusOf } from "./status.ts";
 
 /**
@@ -160,6 +160,8 @@ function annotationsOf(seen: Seen, { selected }: Choice): Record<string, string>
   const isTold = (pod: PodSeen) =>
     seen.adapter.status?.pods?.some((line) => line.name === pod.name && line.state !== "Waiting");
   const waiting = seen.pods
+    // Nothing is loaded where nobody knows what is there already.
+    .filter((pod) => pod.recorded || !isUnknown(pod))
     .filter((pod) =>
       selected.includes(pod)
         ? pod.held !== "current" || !isTold(pod)

@@ -16,6 +16,8 @@ const FIRST_PAUSE_MS = 5000;
 const ATTEMPTS_MAX = 6;
 const SLOW_MS = 300_000;
 const HEARD_MS = 100;
+/** What is written down has whole seconds. */
+const SECOND_MS = 1000;
 const UNLOAD_PAUSE_MS_MAX = 80_000;
 
 interface Series {
@@ -26,6 +28,8 @@ interface Series {
   isFinal: boolean;
   instance: Instance;
   life: number;
+  /** Nothing stood in the controller's way. */
+  wasCalm: boolean;
 }
 
 export class RetryChecks {
@@ -152,6 +156,7 @@ export class RetryChecks {
         isFinal,
         instance,
         life,
+        wasCalm: this.#context.calm.sinceMs < startedMs,
       });
     };
   }
@@ -175,6 +180,12 @@ export class RetryChecks {
     if (series === undefined) this.#loads.delete(key);
     const written = this.#written(adapter, pod);
     const isSame = series?.instance === instance;
+    if (written === undefined && series !== undefined && !isSame && this.#hadTime(series)) {
+      const early = series.endedMs + pauseAfterMs(series) - SECOND_MS - time.now();
+      const what = `load of ${adapter.metadata.name} on ${pod.name}`;
+      if (early > 0)
+        report("retry-early", `${what}: an earlier controller's failures are forgotten`);
+    }
     // Another controller goes on from what was written down.
     const dueMs = isSame
       ? series.endedMs + pauseAfterMs(series)
@@ -188,6 +199,15 @@ export class RetryChecks {
     if (time.now() >= dueMs) return;
     const how = `${series?.failures} failures, ${dueMs - time.now()} ms too early`;
     report("retry-early", `load of ${adapter.metadata.name} on ${pod.name}: ${how}`);
+  }
+
+  /** The controller that saw a failure could write it down. */
+  #hadTime({ isFinal, instance, endedMs, wasCalm }: Series): boolean {
+    if (isFinal || !wasCalm || instance.endedAtMs === undefined) return false;
+    return (
+      instance.endedAtMs > endedMs + SECOND_MS &&
+      this.#context.calm.lastFailureMs < endedMs - SLOW_MS
+    );
   }
 
   #written(adapter: ModelAdapter, pod: SimPod) {
