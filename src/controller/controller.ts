@@ -315,7 +315,7 @@ class Controller {
       memory: this.#memory,
       inventory: this.#inventory,
       occupancy: this.#occupancy,
-      isLeft: (_, pod) => this.#tombstones.has(namespace, name, uidOf(pod)),
+      leftMs: (pod) => this.#tombstones.leftMs(namespace, name, uidOf(pod)),
       enableRuntimeSidecar: this.#options.enableRuntimeSidecar,
       schedulerPolicy: this.#options.schedulerPolicy,
       nowMs: this.#deps.clock.now(),

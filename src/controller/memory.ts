@@ -28,7 +28,7 @@ export interface Work {
   failedGeneration: number | undefined;
   loadedAs: LoadedAs | undefined;
   lateLoadUntilMs: number | undefined;
-  routedAtMs: number | undefined;
+  routedAtMs: number;
   /** At the last look the engine had the current version. */
   wasCurrent: boolean;
   /** When the engine dropped the adapter by itself. */

@@ -22,8 +22,8 @@ export interface Sources {
   readonly memory: Memory;
   readonly inventory: Inventory;
   readonly occupancy: Occupancy;
-  /** Whether an earlier adapter of this name may be left on a pod. */
-  readonly isLeft: (adapter: ModelAdapter, pod: Pod) => boolean;
+  /** Since when an earlier adapter of this name may be left on a pod; undefined: it is not. */
+  readonly leftMs: (pod: Pod) => number | undefined;
   readonly enableRuntimeSidecar: boolean;
   readonly schedulerPolicy: SchedulerName;
   readonly nowMs: number;
@@ -39,7 +39,7 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
         matchesSelector(adapter.spec.podSelector, pod.metadata.labels) ||
         recorded.has(pod.metadata.name) ||
         memory.isAbout(adapter, pod) ||
-        sources.isLeft(adapter, pod),
+        sources.leftMs(pod) !== undefined,
     )
     .filter((pod) => !isFinished(pod))
     .map((pod) => seePod(adapter, pod, recorded.has(pod.metadata.name), sources))
@@ -70,7 +70,8 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   const work = memory.work(adapter, pod);
   const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
   const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
-  const recorded = isOnRecord || work.loadedAs !== undefined || sources.isLeft(adapter, pod);
+  const leftMs = sources.leftMs(pod);
+  const recorded = isOnRecord || work.loadedAs !== undefined || leftMs !== undefined;
   const answer = inventory.answer(
     adapterPlace(adapter, pod, enableRuntimeSidecar),
     adapter.metadata.name,
@@ -94,7 +95,8 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     loadFailure: memory.loadFailure(adapter, work),
     unloadFailure: work.unloadFailure,
     lateLoadUntilMs: work.lateLoadUntilMs,
-    routedAtMs: work.routedAtMs,
+    // Requests to an earlier adapter ceased when it went.
+    routedAtMs: Math.max(work.routedAtMs, leftMs ?? work.routedAtMs),
     otherAdapters: occupancy.others(uidOf(pod), keyOf(adapter)),
   };
 }

@@ -47,8 +47,10 @@ export interface ApiNetworkDeps {
   readonly dice: Dice;
   readonly server: ApiServer;
   readonly onSent: (sent: Sent) => void;
-  /** Something went wrong that a process has to wait out. */
-  readonly onTrouble: () => void;
+  /** Something went wrong that a process hears of after a while, and has to wait out. */
+  readonly onTrouble: (afterMs: number) => void;
+  /** A write was done, and who sent it will not hear so. */
+  readonly onLost: (sent: Sent) => void;
 }
 
 export class ApiNetwork {
@@ -167,7 +169,7 @@ export class ApiNetwork {
   }
 
   #request<T>(sent: Sent, signal: AbortSignal | undefined, run: () => T): Promise<T> {
-    const { time, dice, onSent, onTrouble } = this.#deps;
+    const { time, dice, onSent, onTrouble, onLost } = this.#deps;
     const { host, isWrite } = sent;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
@@ -195,7 +197,7 @@ export class ApiNetwork {
         if (isSettled && dice.chance(0.5)) return;
         const failure = this.#failure();
         if (failure !== undefined) {
-          onTrouble();
+          onTrouble(failure === "none" ? REQUEST_TIMEOUT_MS : 0);
           if (failure !== "none") answer(() => reject(failure));
           return;
         }
@@ -207,7 +209,8 @@ export class ApiNetwork {
           outcome = () => reject(error);
         }
         if (isWrite && dice.chance(this.weather.lostShare)) {
-          onTrouble();
+          onTrouble(0);
+          onLost(sent);
           outcome = () => reject(broken("ECONNRESET"));
         }
         answer(outcome);

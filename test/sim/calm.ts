@@ -35,11 +35,11 @@ export class Calm {
     this.#controllers = parts.controllers;
   }
 
-  /** A request failed: what follows from it is waited out. */
-  failed(): void {
-    const now = this.#time.now();
+  /** A request failed, or will do so `afterMs` for want of an answer: what follows from it is waited out. */
+  failed(afterMs: number): void {
+    const now = this.#time.now() + afterMs;
     if (now > this.#failedToMs + BACKOFF_MS_MAX) this.#failedFromMs = now;
-    this.#failedToMs = now;
+    this.#failedToMs = Math.max(now, this.#failedToMs);
   }
 
   /** Nothing has stood in the way since then. */
@@ -70,7 +70,8 @@ export class Calm {
 
   /** What happened after this moment may have been heard of only after `atMs`. */
   heardSinceMs(atMs: number): number {
-    return atMs < this.sinceMs + AFTERMATH_MS ? this.#brokenMs : atMs - HEARD_MS;
+    const heardMs = atMs - HEARD_MS;
+    return atMs < this.sinceMs + AFTERMATH_MS ? Math.min(this.#brokenMs, heardMs) : heardMs;
   }
 
   #isCalm(): boolean {

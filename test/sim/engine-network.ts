@@ -13,6 +13,7 @@ export interface Call {
   readonly host: Host;
   /** The pod that has the address now; the one that was meant may be gone. */
   readonly pod: SimPod | undefined;
+  readonly ip: string;
   readonly path: string;
   readonly kind: "list" | "load" | "unload";
   /** The adapter that it is about. */
@@ -65,7 +66,7 @@ export class EngineNetwork {
       };
       signal.addEventListener("abort", leave, { once: true });
       const pod = podAt(url.hostname);
-      onCall({ host, pod, path, kind, name });
+      onCall({ host, pod, ip: url.hostname, path, kind, name });
       const back = (how: () => void) =>
         time.after(dice.int(1, LATENCY_MS), () => host.deliver(() => settle(how)));
       const fail = (code: string) => back(() => reject(broken(code)));

@@ -20,6 +20,8 @@ export class History {
   readonly #doomed = new Map<string, number>();
   readonly #unpublished = new Map<string, Mark>();
   readonly #slices = new Map<string, Mark>();
+  /** EndpointSlices whose last write was not answered. */
+  readonly #lost = new Set<string>();
   readonly #records = new Set<string>();
   readonly #secrets = new Map<string, number>();
 
@@ -81,10 +83,20 @@ export class History {
     for (const pod of recordedPods(adapter)) this.#records.add(`${adapter.metadata.name} ${pod}`);
   }
 
+  /** Whoever wrote the object last does not know whether it did. */
+  noteLost(plural: string, name: string): void {
+    if (plural === "endpointslices") this.#lost.add(name);
+  }
+
+  isLost(slice: string): boolean {
+    return this.#lost.has(slice);
+  }
+
   #noteSlice({ before, after, actor }: Change): void {
     const mark = { atMs: this.#time.now(), actor };
     const name = (after ?? before)?.metadata.name ?? "";
     this.#slices.set(name, mark);
+    this.#lost.delete(name);
     const now = namesIn(after);
     for (const pod of namesIn(before)) {
       if (!now.includes(pod)) this.#unpublished.set(`${name} ${pod}`, mark);

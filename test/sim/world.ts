@@ -101,7 +101,8 @@ class World {
       ...{ time, server },
       dice: dice("api"),
       onSent: (sent) => this.#calls.sent(sent),
-      onTrouble: () => this.#calm.failed(),
+      onTrouble: (afterMs) => this.#calm.failed(afterMs),
+      onLost: ({ plural, name }) => this.#history.noteLost(plural, name),
     });
     api.weather.canWatchList = shape.chance(0.5);
     const pods = new EngineNetwork({

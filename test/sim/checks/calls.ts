@@ -112,12 +112,17 @@ export class CallChecks {
     const wrote = history.sliceWritten(name);
     // Somebody may have edited it a moment ago, or while nobody heard.
     const heardMs = Math.max(wrote.atMs, calm.sinceMs) + HEARD_MS;
-    const isEdited = !wrote.actor.startsWith("controller") && time.now() < heardMs;
+    const isStrange = !wrote.actor.startsWith("controller") || history.isLost(name);
+    const isEdited = isStrange && time.now() < heardMs;
     if (namesIn(facts.slice(name)).includes(pod.name) && !isEdited) {
       report("unloaded-under-traffic", `unload of ${name} on ${pod.name}, which is published`);
     }
     const left = history.unpublished(name, pod.name);
-    if (left.actor.startsWith("controller") && time.now() < left.atMs + DRAIN_MS) {
+    if (
+      left.actor.startsWith("controller") &&
+      calm.sinceMs <= left.atMs &&
+      time.now() < left.atMs + DRAIN_MS
+    ) {
       report("unloaded-under-traffic", `unload of ${name} on ${pod.name} before it is drained`);
     }
   }

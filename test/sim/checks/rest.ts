@@ -23,8 +23,7 @@ export class RestChecks {
     this.#settled = settled;
   }
 
-  called({ kind, name, pod }: Call): void {
-    const at = pod?.name ?? "nobody";
+  called({ kind, name, ip: at }: Call): void {
     if (kind === "list") this.#lists.set(at, (this.#lists.get(at) ?? 0) + 1);
     else this.#acts.push(`${kind} ${name} on ${at}`);
   }

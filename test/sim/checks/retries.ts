@@ -94,7 +94,9 @@ export class RetryChecks {
   dueMs(adapter: ModelAdapter, pod: SimPod): number {
     const key = keyOf(adapter, pod);
     const failed = this.#loads.get(key)?.endedMs ?? 0;
-    const series = this.#current(adapter, pod, failed + HEARD_MS);
+    // What a sidecar put there unheard cannot be told from an earlier version: the next attempt settles it.
+    const last = pod.sidecar === undefined ? undefined : this.#loads.get(key);
+    const series = this.#current(adapter, pod, failed + HEARD_MS) ?? last;
     const written = this.#written(adapter, pod);
     const failedUnload = this.#unloads.get(`${adapter.metadata.name} ${pod.uid}`);
     const pauseMs =

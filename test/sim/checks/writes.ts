@@ -10,6 +10,7 @@ import type { PublishedChecks } from "./published.ts";
 
 const WINDOW_MS = 5000;
 const WRITES_MAX = 25;
+const TROUBLED_WRITES_MAX = 60;
 /** Writes that change nothing. */
 const IDLE_WRITES_MAX = 6;
 const DELETION_MS = 10_000;
@@ -30,9 +31,10 @@ export class WriteChecks {
     if (!actor.startsWith("controller") || plural === "leases") return;
     const { report } = this.#context;
     const name = (after ?? before)?.metadata.name ?? "";
-    this.#count(this.#writes, `${plural} ${name}`, WRITES_MAX, "writes");
     // A write whose answer was lost is done once more.
     const isCalm = this.#context.time.now() > this.#context.calm.sinceMs + WINDOW_MS;
+    const max = isCalm ? WRITES_MAX : TROUBLED_WRITES_MAX;
+    this.#count(this.#writes, `${plural} ${name}`, max, "writes");
     if (before === after && isCalm)
       this.#count(this.#idle, `${plural} ${name}`, IDLE_WRITES_MAX, "idle writes");
     if (JSON.stringify(after ?? {}).includes(SECRET_MARK) && plural !== "modeladapters") {
