@@ -162,7 +162,7 @@ class Controller {
     this.#options.onSynced?.(this.#gauges());
     await Promise.all([
       polling,
-      this.#secrets.run((key) => this.#secretChanged(key), this.#signal),
+      this.#secrets.run((key, sinceMs) => this.#secretChanged(key, sinceMs), this.#signal),
       runSweeper(this.#sweeperDeps(), this.#options.pollMs, this.#signal),
       this.#queue.run(
         this.#options.workers,
@@ -241,10 +241,10 @@ class Controller {
     for (const key of keys) if (this.#adapters.get(key) !== undefined) this.#queue.add(key);
   }
 
-  #secretChanged(key: string): void {
+  #secretChanged(key: string, sinceMs: number): void {
     const adapter = this.#adapters.get(key);
     if (adapter === undefined) return;
-    this.#memory.forgetFailures(adapter);
+    this.#memory.forgetFailures(adapter, sinceMs);
     this.#queue.add(key);
   }
 

@@ -116,8 +116,6 @@ export class EngineWork {
     if (place === undefined) {
       throw new EngineError("Unreachable", true, "no route to host: the pod has no address");
     }
-    // Whatever Secrets have become by now is what this load is tried with.
-    if (kind === "load") this.#deps.secrets.watch(keyOf(adapter), adapter, false);
     const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
     const target = { url: place.url, apiKey };
     if (kind === "load") {

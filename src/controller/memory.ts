@@ -135,9 +135,13 @@ export class Memory {
     return [...works].some((work) => this.loadFailure(adapter, work) !== undefined);
   }
 
-  /** What an adapter's loads failed for may be mended: they are tried again at once. */
-  forgetFailures(adapter: ModelAdapter): void {
-    for (const work of this.#of(adapter).pods.values()) work.loadFailure = undefined;
+  /** What an adapter's loads failed for until `sinceMs` may be mended: they are tried again at once. */
+  forgetFailures(adapter: ModelAdapter, sinceMs: number): void {
+    for (const work of this.#of(adapter).pods.values()) {
+      if (work.loadFailure !== undefined && work.loadFailure.atMs <= sinceMs) {
+        work.loadFailure = undefined;
+      }
+    }
   }
 
   /** The pod is not what it was: another container, another address. */

@@ -71,7 +71,9 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
   const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
   const leftMs = sources.leftMs(pod);
-  const recorded = isOnRecord || work.loadedAs !== undefined || leftMs !== undefined;
+  const recorded =
+    isOnRecord ||
+    [work.loadedAs, work.lateLoadUntilMs, leftMs].some((reason) => reason !== undefined);
   const answer = inventory.answer(
     adapterPlace(adapter, pod, enableRuntimeSidecar),
     adapter.metadata.name,

@@ -11,12 +11,10 @@ export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionCla
   const { namespace = "", name } = seen.adapter.metadata;
   const adapter: AdapterName = { namespace, name };
   const initialized = CONDITION.initialized();
-  if (choice.selected.length === 0) return [initialized, ...pendingClaims(seen)];
-  const claims = [
-    initialized,
-    CONDITION.scheduled(adapter, namesOf(choice.selected)),
-    loadedClaim(choice),
-  ];
+  // While no pod is left to be chosen, an earlier version may still serve where it is.
+  const chosen = choice.selected.length > 0 ? choice.selected : choice.serving;
+  if (chosen.length === 0) return [initialized, ...pendingClaims(seen)];
+  const claims = [initialized, CONDITION.scheduled(adapter, namesOf(chosen)), loadedClaim(chosen)];
   switch (phase) {
     case "Running":
       return [...claims, CONDITION.bound(adapter), CONDITION.ready(adapter)];
@@ -55,7 +53,7 @@ function whyPending(seen: Seen): string {
   return `No pod can host the adapter: ${reasons.join("; ")}`;
 }
 
-function loadedClaim({ selected }: Choice): ConditionClaim {
+function loadedClaim(selected: readonly PodSeen[]): ConditionClaim {
   const missing = selected.filter((pod) => pod.held !== "current" && pod.held !== "unasked");
   if (missing.length === 0) return CONDITION.loaded(namesOf(selected));
   const failing = missing.filter((pod) => pod.loadFailure !== undefined);

@@ -114,7 +114,12 @@ function publishedOf(seen: Seen, serving: readonly PodSeen[]): Plan["publish"] {
   const isTaken = service.state === "foreign" || slice.state === "foreign";
   // They come into being with the first pod that serves, and stay from then on.
   const exist = service.state === "ours" || slice.state === "ours";
-  if (isTaken || (serving.length === 0 && !exist)) return { service: false, slice: undefined };
+  if (isTaken) {
+    // Ours must not send requests to our pods under somebody else's Service.
+    const isLeft = slice.state === "ours" && slice.content.length > 0;
+    return { service: false, slice: isLeft ? [] : undefined };
+  }
+  if (serving.length === 0 && !exist) return { service: false, slice: undefined };
   const names = serving.map((pod) => pod.name).sort();
   const isSame =
     slice.state === "ours" && slice.intact && names.join() === [...slice.content].sort().join();
@@ -197,7 +202,10 @@ function wakeAt(seen: Seen, choice: Choice): number | undefined {
     .filter((pod) => pod.busy === undefined && pod.held !== "current")
     .flatMap((pod) => [nextLoadMs(pod.loadFailure), drainedAtMs(pod)]);
   const cleaning = leftovers(seen, choice).flatMap(unloadMoments);
-  return nextAfter(seen.nowMs, [...stable, ...retries, ...cleaning]);
+  const late = seen.pods
+    .filter((pod) => !choice.selected.includes(pod))
+    .map((pod) => pod.lateLoadUntilMs ?? Number.NEGATIVE_INFINITY);
+  return nextAfter(seen.nowMs, [...stable, ...retries, ...cleaning, ...late]);
 }
 
 function unloadMoments(pod: PodSeen): number[] {

@@ -7,7 +7,7 @@ import { redactArtifactUrl } from "#api/artifact-url.ts";
 import { INSTANCES_MAX, type ModelAdapterPodStatus } from "#api/model-adapter.ts";
 import type { Reason } from "#api/reasons.ts";
 import { toTimestamp } from "#base/clock.ts";
-import { leftovers } from "./operations.ts";
+import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
 import type { Failure, PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
@@ -108,7 +108,8 @@ function leftoverLine(pod: PodSeen): Line {
 function otherLine(seen: Seen, pod: PodSeen): Line[] {
   const why = ineligible(pod, seen.nowMs);
   const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
-  if (pod.recorded && pod.held !== "absent" && pod.held !== "foreign") {
+  const mayHave = pod.held === "absent" ? mayHold(pod) : pod.held !== "foreign";
+  if (pod.recorded && mayHave) {
     // It will most likely come back with what it has: neither loaded again nor forgotten.
     return [
       { ...line(pod, "Unavailable", { reason: "PodNotReady", message }), ...kept(seen, pod) },
