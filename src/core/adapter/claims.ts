@@ -11,11 +11,13 @@ export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionCla
   const { namespace = "", name } = seen.adapter.metadata;
   const adapter: AdapterName = { namespace, name };
   const initialized = CONDITION.initialized();
-  if (choice.selected.length === 0) return [initialized, ...pendingClaims(seen)];
+  // While no pod is left to be chosen, an earlier version may still serve where it is.
+  const chosen = choice.selected.length > 0 ? choice.selected : choice.serving;
+  if (chosen.length === 0) return [initialized, ...pendingClaims(seen)];
   const claims = [
     initialized,
-    CONDITION.scheduled(adapter, namesOf(choice.selected)),
-    loadedClaim(seen, choice),
+    CONDITION.scheduled(adapter, namesOf(chosen)),
+    loadedClaim(seen, chosen),
   ];
   switch (phase) {
     case "Running":
@@ -55,7 +57,7 @@ function whyPending(seen: Seen): string {
   return `No pod can host the adapter: ${reasons.join("; ")}`;
 }
 
-function loadedClaim(seen: Seen, { selected }: Choice): ConditionClaim {
+function loadedClaim(seen: Seen, selected: readonly PodSeen[]): ConditionClaim {
   const told = seen.adapter.status?.instances ?? [];
   // Of an engine that is still to be asked only what was told before may be told again.
   const isLoaded = ({ held, name }: PodSeen) =>

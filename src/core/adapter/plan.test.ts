@@ -44,6 +44,7 @@ function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
     held: "absent",
     path: undefined,
     recorded: true,
+    known: true,
     busy: undefined,
     loadingVersion: undefined,
     loadFailure: undefined,
