@@ -53,7 +53,7 @@ test("an error names the operation and what is missing", () => {
     [[{ op: "remove", path: "" }], "operation 0: the whole document cannot be removed"],
     [
       Array.from({ length: 100 }, (_, i) => ({ op: "copy", from: "", path: `/k${i}` })),
-      "operation 18: copies more than 3145728 characters",
+      "operation 17: copies more than 3145728 characters",
     ],
     [
       Array.from({ length: JSON_PATCH_OPERATIONS_MAX + 1 }, () => ({})),
