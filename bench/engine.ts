@@ -6,8 +6,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { freePort } from "#test/support/free-port.ts";
 
 const root = join(import.meta.dirname, "..");
 const STARTS = 5;
@@ -16,15 +16,6 @@ const TOKENS = 200;
 const MODELS = ["tiny", "sql", "shout"];
 
 type Engine = { port: number; startMs: number; stop: () => Promise<void> };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 async function start(): Promise<Engine> {
   const port = await freePort();

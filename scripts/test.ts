@@ -2,7 +2,7 @@
  * Runs the tests and ends with one line, `N passed, N failed`.
  *
  *   node scripts/test.ts                 everything that `npm test` runs
- *   node scripts/test.ts unit e2e        only these groups: check, unit, conformance, e2e, kube
+ *   node scripts/test.ts unit e2e        only these groups: check, unit, conformance, e2e, long, kube
  *   node scripts/test.ts src/api/x.test.ts   only these files
  */
 import { spawnSync } from "node:child_process";
@@ -94,6 +94,7 @@ if (groups.includes("conformance")) {
 }
 if (groups.includes("kube")) await runFiles(find("test/conformance/kube.test.ts"), true);
 if (groups.includes("e2e")) await runFiles(find("test/e2e/*.test.ts"), true);
+if (groups.includes("long")) await runFiles(find("test/e2e/long/*.test.ts"), true);
 if (files.length > 0) await runFiles(files, true);
 
 if (failures.length > 0) console.log(`\nFailed:\n\n${failures.join("\n\n")}`);

@@ -6,6 +6,7 @@ import { UserError } from "#base/errors.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { type CommandEntry, runCli } from "./cli.ts";
 import type { Command } from "./command.ts";
+import { leaderIdentity } from "./commands/controller.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger, parsePort } from "./parse.ts";
 
 /** Runs `argv` over one command, and returns what it printed and the options that it got. */
@@ -109,4 +110,13 @@ test("durations, numbers and choices name the flag when they are wrong", () => {
   assert.throws(() => parsePort("--p")("65536"), /--p/);
   assert.equal(parseChoice("--f", ["text", "json"])("json"), "json");
   assert.throws(() => parseChoice("--f", ["text", "json"])("xml"), /--f: 'xml'.*text or json/);
+});
+
+test("a controller's container that is started again is the same candidate for the lease", () => {
+  const env = { POD_NAME: "manager-0", POD_UID: "u-1" };
+  assert.equal(leaderIdentity(env), "manager-0_u-1");
+  // Without a uid two processes can have one name: they must not take each other's lease.
+  for (const other of [{ POD_NAME: "manager-0" }, { POD_UID: "u-1" }, {}]) {
+    assert.notEqual(leaderIdentity(other), leaderIdentity(other));
+  }
 });

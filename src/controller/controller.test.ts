@@ -260,3 +260,26 @@ test("an engine that is dead though its pod is Ready: retried as documented, and
     ),
   );
 });
+
+test("the last retry is told even when the adapter is on another pod at once", async (t) => {
+  const { kube, engines } = start(t);
+  const dead = new EngineError("Unreachable", true, "connection refused");
+  engines.dead = ({ url: of }) => (of === url(1) ? dead : undefined);
+  engines.refuse = engines.dead;
+  for (const index of [1, 2]) await kube.create(PODS, podOf(index));
+  const adapter = adapterOf("sql", { replicas: 1 });
+  // As an earlier controller has left it: the fifth retry is due.
+  adapter.metadata.annotations = {
+    "adapter.model.aibrix.ai/scheduled-pods": "pod-1",
+    "adapter.model.aibrix.ai/retry-count.pod-1": "4",
+    "adapter.model.aibrix.ai/last-retry-time.pod-1": toTimestamp(Date.now() - 120_000),
+  };
+  await kube.create(MODEL_ADAPTERS, adapter);
+  await running(kube, "sql", ["pod-2"]);
+  const exceeded = await eventually("the Event", async () => {
+    const { items } = await kube.list(EVENTS);
+    return items.find(({ reason }) => reason === "MaxRetriesExceeded");
+  });
+  assert.equal(exceeded.message, "Max retries exceeded for pod pod-1: connection refused");
+  assert.equal(exceeded.type, "Warning");
+});

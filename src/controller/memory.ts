@@ -114,6 +114,7 @@ export class Memory {
     for (const pod of seen.pods) {
       const work = pods.get(pod.uid);
       if (work === undefined) continue;
+      work.routedAtMs = Math.max(work.routedAtMs, pod.routedAtMs ?? work.routedAtMs);
       if (work.lateLoadUntilMs !== undefined && work.lateLoadUntilMs <= seen.nowMs) {
         work.lateLoadUntilMs = undefined;
       }

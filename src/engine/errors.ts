@@ -56,7 +56,8 @@ const SHOWN_MAX = 1000;
 /** The error of a request that got no answer. */
 export function unreachable(error: unknown): EngineError {
   const words = networkWords(error);
-  if (words !== undefined) return new EngineError("Unreachable", true, words, error);
+  // Without the cause: the system's own words about it would be told after these.
+  if (words !== undefined) return new EngineError("Unreachable", true, words);
   const text = describeError(error);
   const known = RETRIABLE_WORDS.test(messageOf(error));
   return new EngineError("Unreachable", true, known ? text : `connection failed: ${text}`, error);

@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
+import { describeError } from "#base/network-error.ts";
 import { EngineError, refusal, wordsOf } from "./errors.ts";
 import { ENGINE_HTTP_DEFAULTS } from "./http.ts";
 import { vllmEngine } from "./vllm.ts";
@@ -128,8 +129,8 @@ test("no answer is worth a retry, in the documented words", async (t) => {
   await once(closed, "close");
   const refused = { url: `http://127.0.0.1:${port}`, apiKey: undefined };
   const retriable = (words: RegExp) => (error: unknown) =>
-    error instanceof EngineError && error.retriable && words.test(error.message);
-  await assert.rejects(vllmEngine().inventory(refused, signal), retriable(/^connection refused/));
+    error instanceof EngineError && error.retriable && words.test(describeError(error));
+  await assert.rejects(vllmEngine().inventory(refused, signal), retriable(/^connection refused$/));
 
   const silent = createServer(() => undefined).listen(0, "127.0.0.1");
   t.after(() => {

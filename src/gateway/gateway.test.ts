@@ -647,3 +647,43 @@ test("probes and metrics are on the gateway's own port where it has no other", a
   assert.match(await (await fetch(`${url}/metrics`)).text(), /loradock_gateway_requests_in_flight/);
   assert.equal((await fetch(`${url}/v1/models`)).status, 200);
 });
+
+test("a gateway that does not know the models yet says so, and not that there are none", async (t) => {
+  const world = new GatewayWorld();
+  const pod = await world.engine(echo("p0"));
+  await world.adapter("sql", [pod]);
+  const { runGateway, gatewayDefaults } = await import("./gateway.ts");
+  const { systemClock: clock } = await import("#telemetry/system-clock.ts");
+  const { silentLog: log } = await import("#test/support/silent-log.ts");
+  const stop = new AbortController();
+  const answers = Promise.withResolvers<void>();
+  const listening = Promise.withResolvers<number>();
+  const client = Object.assign(Object.create(world.kube), {
+    list: (...args: Parameters<typeof world.kube.list>) =>
+      answers.promise.then(() => world.kube.list(...args)),
+    async *watch(...args: Parameters<typeof world.kube.watch>) {
+      await answers.promise;
+      yield* world.kube.watch(...args);
+    },
+  });
+  const done = runGateway(
+    { client, clock, log, metrics: world.metrics, random: Math.random },
+    { ...gatewayDefaults, host: "127.0.0.1", port: 0 },
+    stop.signal,
+    ({ port }) => listening.resolve(port),
+  );
+  t.after(async () => {
+    stop.abort();
+    await done;
+    await world.engines[0]?.close();
+  });
+  world.url = `http://127.0.0.1:${await listening.promise}`;
+  for (const ask of [() => world.post({ model: "sql" }), () => fetch(`${world.url}/v1/models`)]) {
+    const answer = await ask();
+    assert.deepEqual([answer.status, answer.headers.get("retry-after")], [503, "2"]);
+    assert.match(await answer.text(), /"code":"gateway_not_ready"/);
+  }
+  answers.resolve();
+  await eventually("routes", async () => (await world.post({ model: "sql" })).ok);
+  assert.equal((await world.post({ model: "none" })).status, 404);
+});

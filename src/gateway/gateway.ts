@@ -92,6 +92,7 @@ export async function runGateway(
   let inFlight = 0;
   const proxy = createProxy({
     table: routes.current,
+    notReady: routes.notReady,
     upstreams,
     clock,
     log,

@@ -54,6 +54,15 @@ export const modelNotFound = (model: string): ApiError => ({
   param: "model",
 });
 
+/** The gateway has just started: which models there are is not read yet. */
+export const gatewayNotReady = (why: string): ApiError => ({
+  status: 503,
+  message: `The gateway has just started and does not know the models yet (${why}); try again in a moment`,
+  type: "service_unavailable_error",
+  code: "gateway_not_ready",
+  retryAfterS: RETRY_AFTER_S,
+});
+
 /** The model is known, but no pod serves it now. */
 export const modelNotReady = (model: string, phase: string | undefined): ApiError => ({
   status: 503,

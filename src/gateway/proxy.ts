@@ -14,6 +14,7 @@ import { boundaryOf, MultipartScanner } from "./multipart-scanner.ts";
 import {
   type ApiError,
   badRequest,
+  gatewayNotReady,
   methodNotAllowed,
   modelNotFound,
   modelNotReady,
@@ -31,6 +32,8 @@ const MODELS = "/v1/models";
 
 export interface ProxyDeps {
   readonly table: () => RouteTable;
+  /** Why the table says nothing yet; undefined when it does. */
+  readonly notReady: () => string | undefined;
   readonly upstreams: Upstreams;
   readonly clock: Clock;
   readonly log: Log;
@@ -61,7 +64,10 @@ export function createProxy(deps: ProxyDeps): RequestListener {
 async function serve(deps: ProxyDeps, exchange: Exchange, request: IncomingMessage): Promise<void> {
   const { method = "GET" } = request;
   const { path } = exchange;
-  if (path === MODELS || path.startsWith(`${MODELS}/`)) {
+  const missing = deps.notReady();
+  // Not a word about models before they are known: "does not exist" would be a lie.
+  if (missing !== undefined) exchange.refuse(gatewayNotReady(missing));
+  else if (path === MODELS || path.startsWith(`${MODELS}/`)) {
     if (method === "GET" || method === "HEAD") serveModels(deps, exchange);
     else exchange.refuse(methodNotAllowed(method, path));
   } else if (!isInferencePath(path)) exchange.refuse(unknownUrl(method, path));

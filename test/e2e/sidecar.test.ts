@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -16,20 +15,12 @@ import { systemClock } from "#telemetry/system-clock.ts";
 import { adapterFiles, largeAdapter, TINY } from "#test/support/adapters.ts";
 import { startArtifactServer } from "#test/support/artifact-server.ts";
 import { eventually } from "#test/support/eventually.ts";
+import { freePort } from "#test/support/free-port.ts";
 import { silentLog } from "#test/support/silent-log.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 
 const SQL = " row; SELECT * FROM cities WHERE name = 'San Francisco' LIMIT 1;";
 const WEIGHTS = "adapter_model.safetensors";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 async function setUp(t: TestContext) {
   const dir = await tempFolder(t);

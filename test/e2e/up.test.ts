@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -17,6 +18,7 @@ import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
+import { freePort } from "#test/support/free-port.ts";
 import { canUse } from "#test/support/programs.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -34,15 +36,6 @@ const TEXTS = {
 const stateDir = mkdtempSync(join(tmpdir(), "loradock-up-"));
 const ports = { api: 0, gateway: 0, hub: 0 };
 const started = new Set<ChildProcess>();
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** Starts `loradock up` on this file's state folder. */
 function up(...args: string[]) {

@@ -142,7 +142,7 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
       ? {
           namespace: flags.leaderElectionNamespace,
           name: flags.leaderElectionId,
-          identity: `${env["POD_NAME"] ?? hostname()}_${crypto.randomUUID()}`,
+          identity: leaderIdentity(env),
           leaseDurationMs: flags.leaderElectionLeaseDuration,
           renewDeadlineMs: flags.leaderElectionRenewDeadline,
         }
@@ -155,4 +155,14 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
     await client.close();
     log.info("Stopped");
   }
+}
+
+/**
+ * Who we are among all candidates. In a pod that tells its uid, all processes of its life are one
+ * candidate: it has one at a time, so a container that is started again takes up the lease of the one
+ * that was killed, instead of waiting for its end.
+ */
+export function leaderIdentity(env: Readonly<Record<string, string | undefined>>): string {
+  const { POD_NAME: name, POD_UID: uid, HOSTNAME: host } = env;
+  return name && uid ? `${name}_${uid}` : `${name || host || hostname()}_${crypto.randomUUID()}`;
 }

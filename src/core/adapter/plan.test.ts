@@ -191,14 +191,19 @@ test("retries come after 5, 10, 20, 40 and 80 s; then the pod is given up and th
   const given = { ...failure, atMs: NOW };
   const one = adapter({ replicas: 1 });
   one.metadata.annotations = { [ANNOTATION.scheduledPods]: "pod-1" };
-  const before = seen({ adapter: one, pods: [pod("pod-1", { loadFailure: given }), pod("pod-2")] });
-  const made = plan(before);
-  assert.deepEqual(made.operations, [{ kind: "load", pod: "pod-2" }]);
-  assert.deepEqual(told(before, made), [
-    "Warning MaxRetriesExceeded Max retries exceeded for pod pod-1: connection refused",
-    "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-2]",
-  ]);
-  assert.equal(made.metadata.annotations[`${ANNOTATION.retryCountPrefix}pod-1`], "5");
+  // An engine that answered is rid of it; from one that never did it has to be unloaded, if it comes back.
+  for (const held of ["absent", "silent"] as const) {
+    const failed = pod("pod-1", { loadFailure: given, held });
+    const before = seen({ adapter: one, pods: [failed, pod("pod-2")] });
+    const made = plan(before);
+    const loads = made.operations.filter(({ kind }) => kind === "load");
+    assert.deepEqual(loads, [{ kind: "load", pod: "pod-2" }]);
+    assert.deepEqual(told(before, made), [
+      "Warning MaxRetriesExceeded Max retries exceeded for pod pod-1: connection refused",
+      "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [pod-2]",
+    ]);
+    assert.equal(made.metadata.annotations[`${ANNOTATION.retryCountPrefix}pod-1`], "5");
+  }
 });
 
 test("a final error is Failed with the engine's words, and tried again slowly", () => {
@@ -236,6 +241,18 @@ test("all pods gone after Running: Pending, not ready, nothing published", () =>
   assert.deepEqual(made.status?.instances, []);
   assert.deepEqual(slice(made), []);
   assert(shown(made)?.some((text) => text.startsWith("Ready=False ModelAdapterUnavailable")));
+});
+
+test("a new controller claims of an engine that it has not asked only what was told before", () => {
+  const loadedOf = (instances: string[]) => {
+    const of = { ...adapter(), status: { phase: "Loading" as const, instances } };
+    const pods = [pod("p1", { held: "unasked" })];
+    return plan(seen({ adapter: of, pods })).status?.conditions?.find(
+      ({ type }) => type === "Loaded",
+    );
+  };
+  assert.equal(loadedOf([])?.status, "False");
+  assert.equal(loadedOf(["p1"])?.status, "True");
 });
 
 test("a Service of somebody else is reported and left alone", () => {

@@ -95,6 +95,11 @@ function recordedLine(seen: Seen, pod: PodSeen): Line | undefined {
 }
 
 function leftoverLine(pod: PodSeen): Line {
+  // Its engine never said that it does not have it; what is to be told is still that it was given up.
+  if (pod.loadFailure !== undefined && isExhausted(pod.loadFailure)) {
+    const { message, retries } = pod.loadFailure;
+    return line(pod, "Unloading", { reason: "MaxRetriesExceeded", message, retries });
+  }
   const isGone = pod.readySinceMs === undefined;
   const waits = isGone ? "It is unloaded when the pod is Ready again" : undefined;
   const message = pod.unloadFailure?.message ?? waits;
@@ -108,6 +113,7 @@ function leftoverLine(pod: PodSeen): Line {
 function otherLine(seen: Seen, pod: PodSeen): Line[] {
   const why = ineligible(pod, seen.nowMs);
   const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
+  if (pod.held === "silent" && isExhausted(pod.loadFailure)) return [chosenLine(seen, pod)];
   const mayHave = pod.held === "absent" ? mayHold(pod) : pod.held !== "foreign";
   if (pod.recorded && mayHave) {
     // It will most likely come back with what it has: neither loaded again nor forgotten.

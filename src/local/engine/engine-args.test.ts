@@ -69,6 +69,10 @@ describe("vllm serve", () => {
         false,
       );
     }
+    const place = { LORADOCK_BIND_ADDRESS: "127.20.0.1" };
+    assert.equal(parse("serve").host, "0.0.0.0");
+    assert.equal(parse("serve", place).host, "127.20.0.1");
+    assert.equal(parse("serve --host 127.0.0.1", place).host, "127.0.0.1");
     const { hub } = parse("serve", {
       HF_ENDPOINT: "http://hub/",
       HF_HOME: "/cache",

@@ -81,7 +81,8 @@ export function parseEngineArgs(argv: readonly string[], env: Environment): Engi
   return {
     model,
     servedModelNames: named.length > 0 ? named : [model ?? "tiny-llama"],
-    host: take.text("host") ?? "0.0.0.0",
+    // On a single machine each pod has an address of its own, and "everywhere" means that one.
+    host: take.text("host") ?? env["LORADOCK_BIND_ADDRESS"] ?? "0.0.0.0",
     port: take.number("port", { fallback: 8000, min: 0, max: 65_535 }),
     apiKeys: apiKeysOf(take.list("api-key"), env),
     isLoraEnabled: take.flag("enable-lora"),

@@ -134,6 +134,8 @@ async function createReplicaSet(
     const created = await deps.client.create(REPLICA_SETS, set);
     deps.replicaSets.written(created);
     const replicas = created.spec.replicas ?? 0;
+    // As in a cluster: one that begins empty is scaled up later, and told then.
+    if (replicas === 0) return;
     const text = `Scaled up replica set ${created.metadata.name} from 0 to ${replicas}`;
     deps.events.record(deployment, "Normal", "ScalingReplicaSet", text);
   } catch (error) {

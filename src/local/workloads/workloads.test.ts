@@ -160,4 +160,19 @@ describe("runWorkloads", () => {
       return (await kube.list(ENDPOINT_SLICES)).items.length === 0;
     });
   });
+
+  it("tells of a ReplicaSet that begins empty only when it is scaled up", async () => {
+    await kube.create(DEPLOYMENTS, {
+      metadata: { name: "alone", namespace },
+      spec: {
+        replicas: 1,
+        strategy: { type: "Recreate" },
+        selector: { matchLabels: { app: "alone" } },
+        template: { metadata: { labels: { app: "alone" } }, spec: { containers: [] } },
+      },
+    });
+    const told = () => events.filter((event) => event.startsWith("alone ScalingReplicaSet"));
+    await eventually("it is scaled up", () => told().some((event) => event.endsWith("to 1")));
+    assert.equal(told().length, 1, told().join());
+  });
 });

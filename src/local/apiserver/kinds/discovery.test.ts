@@ -91,7 +91,7 @@ test("group by group", () => {
     singularName: "thing",
     namespaced: true,
     kind: "Thing",
-    verbs: ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+    verbs: ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"],
     shortNames: ["th"],
     categories: ["all"],
     storageVersionHash: "Cus4EAt+Eb4=",
