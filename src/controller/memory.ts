@@ -97,8 +97,7 @@ export class Memory {
   #lateLoad(adapter: ModelAdapter, pod: Pod): number | undefined {
     const { name } = pod.metadata;
     const state = adapter.status?.pods?.find((line) => line.name === name)?.state ?? "Waiting";
-    const isSettled = state === "Waiting" || state === "Loaded";
-    if (isSettled && !scheduledPods(adapter).includes(name)) return undefined;
+    if (state === "Waiting" && !scheduledPods(adapter).includes(name)) return undefined;
     return this.#startedMs + LATE_LOAD_MS;
   }
 
