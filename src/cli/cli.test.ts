@@ -83,13 +83,15 @@ test("every command has --help; the list leaves out what only processes start", 
   assert.doesNotMatch(list, /for others/);
   assert.equal((await cli(["--help"])).printed, list);
   assert.match((await cli(["serve", "--help"])).printed, /--port <port> +where \(env: PORT\)/);
+  assert.doesNotMatch((await cli(["serve", "--help"])).printed, /preset/);
   assert.equal((await cli(["--version"])).printed, "1.2.3\n");
 });
 
 test("what cannot be understood is one sentence", async () => {
   const refused: [string[], RegExp][] = [
-    [["serv"], /unknown command 'serv'/],
-    [["serve", "--prt=1"], /unknown option '--prt=1'/],
+    [["serv"], /^unknown command 'serv' \(did you mean serve\?\); see loradock --help$/],
+    [["serve", "--prt=1"], /^unknown option '--prt=1'.*; see loradock serve --help$/],
+    [["serve", "more"], /^too many arguments.*got 1: more; see loradock serve --help$/],
     [["serve", "--port=http"], /--port: 'http' is not a port/],
     [["serve", "--leader-elect=maybe"], /use --leader-elect=true or --leader-elect=false/],
   ];
@@ -108,6 +110,7 @@ test("durations, numbers and choices name the flag when they are wrong", () => {
   assert.equal(parseInteger("--n", 1)("20"), 20);
   assert.throws(() => parseInteger("--n", 1)("0"), /--n: .*at least 1/);
   assert.throws(() => parsePort("--p")("65536"), /--p/);
+  assert.throws(() => parsePort("--p", 1)("0"), /--p: '0' is not a port; use a number from 1/);
   assert.equal(parseChoice("--f", ["text", "json"])("json"), "json");
   assert.throws(() => parseChoice("--f", ["text", "json"])("xml"), /--f: 'xml'.*text or json/);
 });

@@ -2,6 +2,7 @@ import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import type { Clock } from "#base/clock.ts";
 import { describeError } from "#base/network-error.ts";
+import { DRAIN_MS } from "#core/adapter/operations.ts";
 import { nextUnloadMs } from "#core/adapter/retry.ts";
 import type { Failure } from "#core/adapter/seen.ts";
 import { EngineError } from "#engine/errors.ts";
@@ -72,13 +73,20 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
     return tombstones.remove(tombstone, signal);
   }
   const heir = deps.adapter(namespace, name);
-  if (heir !== undefined && heir.metadata.deletionTimestamp === undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, once that is written down.
-    if (recordedPods(heir).has(pod.metadata.name)) await tombstones.remove(tombstone, signal);
+  if (heir !== undefined) {
+    // An adapter of the same name was made since: what is left belongs to it, once that is written down and nothing can come late. While
+    // it is being deleted, it sees to it itself.
+    const isAlive = heir.metadata.deletionTimestamp === undefined;
+    const isTaken = isAlive && recordedPods(heir).has(pod.metadata.name);
+    if (isTaken && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
     return;
   }
   if (state !== "listed") return;
+  // It left the EndpointSlice a moment before.
+  if (clock.now() < tombstones.addedMs(tombstone) + DRAIN_MS) return;
   const keys = await deps.keysOf(place, tombstone, signal);
+  // Secrets may have taken their time.
+  if (deps.adapter(namespace, name) !== undefined) return;
   await unload(engines, place, name, keys, signal);
   inventory.note(place, name, undefined);
   log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });

@@ -1,7 +1,6 @@
 import {
   closeSync,
   existsSync,
-  mkdirSync,
   openSync,
   readFileSync,
   rmSync,
@@ -9,8 +8,10 @@ import {
   writeSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { codeOf, messageOf, UserError } from "#base/errors.ts";
+import { makeFolder } from "./pods/files.ts";
+import { isAlive, ownIdentity, parseIdentity } from "./pods/process-table.ts";
 
 /** What the state folder needs at least to start: the store, pods' folders and their logs, in bytes. */
 const FREE_BYTES_MIN = 256 * 1024 * 1024;
@@ -37,7 +38,7 @@ export const isRunNoted = (stateDir: string) => existsSync(lockFile(stateDir));
  */
 export function takeStateDir(stateDir: string): () => void {
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(stateDir);
   } catch (error) {
     throw new UserError(
       `cannot make the state folder ${stateDir} (${messageOf(error)}); choose another with --state-dir`,
@@ -57,7 +58,7 @@ function lock(path: string, stateDir: string): () => void {
   for (;;) {
     try {
       const file = openSync(path, "wx", 0o600);
-      writeSync(file, String(process.pid));
+      writeSync(file, ownIdentity());
       closeSync(file);
       return () => rmSync(path, { force: true });
     } catch (error) {
@@ -66,10 +67,10 @@ function lock(path: string, stateDir: string): () => void {
           `cannot write to the state folder ${stateDir} (${messageOf(error)}); choose another with --state-dir`,
         );
       }
-      const holder = Number(readFileSync(path, "utf8"));
-      if (isAlive(holder)) {
+      const holder = parseIdentity(readFileSync(path, "utf8"));
+      if (holder !== undefined && isAlive(holder)) {
         throw new UserError(
-          `${stateDir} is in use by another loradock up (process ${holder}); stop that one or choose another folder with --state-dir`,
+          `${stateDir} is in use by another loradock up (process ${holder.pid}); stop that one or choose another folder with --state-dir`,
         );
       }
       // Left behind by a run that was killed.
@@ -78,22 +79,18 @@ function lock(path: string, stateDir: string): () => void {
   }
 }
 
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) === "EPERM";
-  }
-}
-
 /**
  * Looks whether each port can be bound, before anything is started.
  * @throws UserError that names the port, who needs it, and the flag that chooses another.
  */
 export async function checkPorts(ports: readonly NeededPort[]): Promise<void> {
-  for (const { host, port, what, flag } of ports) {
+  for (const [index, { host, port, what, flag }] of ports.entries()) {
+    const other = ports.slice(0, index).find((earlier) => earlier.port === port && port !== 0);
+    if (other !== undefined) {
+      throw new UserError(
+        `${other.flag} and ${flag} both say ${port}; choose another port for ${what} with ${flag}`,
+      );
+    }
     const code = await bindError(host, port);
     if (code === undefined) continue;
     const why =
