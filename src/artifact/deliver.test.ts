@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -395,6 +396,31 @@ test("names that could leave the root, and bad URLs", async (t) => {
   for (const url of ["", "aabbcc", "ms://a", "hf://a", "http://", "/a/../b"]) {
     await assert.rejects(deliver(url), { code: "InvalidRequest" });
   }
+});
+
+test("a sha256 in additionalConfig is the weights' or the archive's, also of what is here already", async (t) => {
+  const files = adapterFiles("/a");
+  const hashOf = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+  const weights = hashOf(files[`/a/${WEIGHTS}`] as Buffer);
+  const members = Object.entries(files).map(([path, content]) => ({
+    name: path.slice(3),
+    content,
+  }));
+  const archive = zipOf(members);
+  const { server, options, deliver } = await setUp(t, { ...files, "/a.zip": archive });
+  const wrong = { sha256: "0".repeat(64) };
+  const refusal = { code: "InvalidArtifact", message: /additionalConfig wants 0{64}/ };
+  await assert.rejects(deliver(`${server.url}/a`, wrong), refusal);
+  assert.deepEqual(await leftovers(options.root), []);
+  assert.equal((await deliver(`${server.url}/a`, { sha256: weights })).fetched, true);
+  assert.equal((await deliver(`${server.url}/a`, { sha256: weights })).fetched, false);
+  await assert.rejects(deliver(`${server.url}/a`, wrong), refusal);
+  await deliver(`${server.url}/a.zip`);
+  assert.equal((await deliver(`${server.url}/a.zip`, { sha256: hashOf(archive) })).fetched, false);
+  await assert.rejects(deliver(`${server.url}/a.zip`, { sha256: weights }), { code: refusal.code });
+  const path = join(TINY, "adapters/sql");
+  assert.equal((await deliver(path, { sha256: weights })).path, path);
+  await assert.rejects(deliver(path, wrong), refusal);
 });
 
 test("a source that changes while it is read is listed again", async (t) => {

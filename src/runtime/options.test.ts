@@ -52,6 +52,36 @@ test("switches: 1, on, yes, true in any case; off wins over raw", () => {
   );
 });
 
+test("stores, proxies and authorities by the names that other programs know", () => {
+  const env = {
+    AWS_ENDPOINT_URL: "http://other:9000",
+    AWS_ENDPOINT_URL_S3: "http://s3:9000/",
+    AWS_DEFAULT_REGION: "eu-north-1",
+    STORAGE_EMULATOR_HOST: "gcs:4443",
+    TOS_REGION: "cn-beijing",
+    HTTPS_PROXY: "proxy:3128",
+    https_proxy: "http://small:3128",
+    NO_PROXY: "10.0.0.0",
+    SSL_CERT_FILE: "/etc/ca.pem",
+  };
+  const { sources, network } = parseRuntimeOptions({}, env);
+  assert.deepEqual(sources.s3, { endpoint: "http://s3:9000", region: "eu-north-1" });
+  assert.equal(sources.gcs.endpoint, "http://gcs:4443");
+  assert.equal(sources.gcs.metadataUrl, "http://metadata.google.internal");
+  assert.equal(sources.tos.region, "cn-beijing");
+  assert.deepEqual(network, {
+    httpProxy: undefined,
+    httpsProxy: "http://small:3128",
+    noProxy: "10.0.0.0",
+    caFile: "/etc/ca.pem",
+  });
+  const only = { AWS_ENDPOINT_URL: env.AWS_ENDPOINT_URL, HTTP_PROXY: "proxy:3128" };
+  const plain = parseRuntimeOptions({}, only);
+  assert.equal(plain.sources.s3.endpoint, "http://other:9000");
+  assert.equal(plain.network.httpProxy, "http://proxy:3128");
+  assert.throws(() => parseRuntimeOptions({}, { AWS_ENDPOINT_URL: "s3:9000" }), /AWS_ENDPOINT_URL/);
+});
+
 test("everywhere is the pod's own address where it has one", () => {
   const env = { LORADOCK_BIND_ADDRESS: "127.20.0.5" };
   assert.equal(parseRuntimeOptions({}, env).host, "127.20.0.5");

@@ -45,10 +45,14 @@ export interface SidecarProcess {
   child(): ChildProcess | undefined;
 }
 
-/** The sidecar as a process of its own, beside a built-in engine; started, and ended with the test. */
+/**
+ * The sidecar as a process of its own, beside a built-in engine; started, and ended with the test.
+ * @param at where it listens, when that is not left to chance.
+ */
 export async function startSidecar(
   t: TestContext,
   env: Record<string, string>,
+  at?: { readonly host: string; readonly port: number },
 ): Promise<SidecarProcess> {
   const dir = await tempFolder(t);
   const stop = new AbortController();
@@ -60,8 +64,8 @@ export async function startSidecar(
   );
   const engineUrl = `http://127.0.0.1:${engine.port}`;
   const root = join(dir, "adapters");
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  const { host, port } = at ?? { host: "127.0.0.1", port: await freePort() };
+  const url = `http://${host}:${port}`;
   let child: ChildProcess | undefined;
   let said = "";
 
@@ -97,7 +101,7 @@ export async function startSidecar(
     },
     start: async () => {
       const bin = join(import.meta.dirname, "../../bin/aibrix_runtime");
-      child = spawn(process.execPath, [bin, "--port", String(port), "--host", "127.0.0.1"], {
+      child = spawn(process.execPath, [bin, "--port", String(port), "--host", host], {
         stdio: ["ignore", "ignore", "pipe"],
         env: {
           ...process.env,
