@@ -19,29 +19,37 @@ export interface FakeVllm extends TestServer {
   /** `load a /path`, `replace a /path`, `unload a`. */
   readonly calls: string[];
   apiKey: string | undefined;
-  /** Answers everything with this, as a proxy before an engine that is gone would. */
-  down: { status: number; body: string } | undefined;
-  /** Answers the next load with this recording. */
+  /** Answers everything with this, as a proxy before an engine that is gone would; or never. */
+  down: { status: number; body: string } | "hanging" | undefined;
+  /** Answers each load with this recording. */
   refusal: string | undefined;
+  /** Answers each unload with a 500. */
+  keepsAll: boolean;
+  /** Has no routes for changes, as without VLLM_ALLOW_RUNTIME_LORA_UPDATING. */
+  isFixed: boolean;
   metrics: string;
   /** Called before a load or unload is answered. */
-  before: () => Promise<void>;
+  before: (call: string) => Promise<void>;
 }
 
 /** vLLM's routes for adapters in the words that a real one was recorded with. */
-export async function startFakeVllm(): Promise<FakeVllm> {
+export async function startFakeVllm(
+  address: { host?: string; port?: number } = {},
+): Promise<FakeVllm> {
   const state = {
     held: new Map<string, string>(),
     calls: [] as string[],
     apiKey: undefined as string | undefined,
     down: undefined as FakeVllm["down"],
     refusal: undefined as string | undefined,
+    keepsAll: false,
+    isFixed: false,
     metrics: readFileSync(join(FOLDER, "metrics.txt"), "utf8"),
-    before: async () => {},
+    before: async (_call: string) => {},
   };
   const server = await startServer((request, response) => {
     void answer(state, request, response);
-  });
+  }, address);
   return Object.assign(state, server);
 }
 
@@ -58,6 +66,7 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
       Object.entries(replaced).reduce((text, [from, to]) => text.replaceAll(from, to), body),
     );
   };
+  if (state.down === "hanging") return;
   if (state.down !== undefined) return response.writeHead(state.down.status).end(state.down.body);
   if (path === "/health") return response.end();
   if (path === "/metrics") {
@@ -69,14 +78,19 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     state.apiKey === undefined || request.headers.authorization === `Bearer ${state.apiKey}`;
   if (!isAllowed) return play("auth-02-models-nokey");
   if (path === "/v1/models") return response.end(JSON.stringify(modelList(state.held)));
+  if (state.isFixed) return response.writeHead(404).end('{"detail":"Not Found"}');
   const { lora_name: name = "", lora_path: at = "", load_inplace: inPlace } = JSON.parse(body);
-  await state.before();
-  if (path === "/v1/unload_lora_adapter") {
-    state.calls.push(`unload ${name}`);
+  const isUnload = path === "/v1/unload_lora_adapter";
+  const call = isUnload
+    ? `unload ${name}`
+    : `${inPlace === true ? "replace" : "load"} ${name} ${at}`;
+  await state.before(call);
+  state.calls.push(call);
+  if (isUnload) {
+    if (state.keepsAll) return response.writeHead(500).end("Internal Server Error");
     if (!state.held.delete(name)) return play("main-28-unload-unknown", { "'ghost'": `'${name}'` });
     return play("main-45-unload-ok", { "'shout'": `'${name}'` });
   }
-  state.calls.push(`${inPlace === true ? "replace" : "load"} ${name} ${at}`);
   if (state.refusal !== undefined) return play(state.refusal);
   if (state.held.has(name) && inPlace !== true) {
     return play("main-07-load-duplicate", { "'sql'": `'${name}'` });
