@@ -18,7 +18,7 @@ import {
 import type { EventRecorder } from "#kube/events.ts";
 import type { Informer } from "#kube/informer.ts";
 import type { Notes } from "./memory.ts";
-import { serviceOf, sliceOf } from "./objects.ts";
+import { serviceOf, serviceRepair, sliceOf } from "./objects.ts";
 
 /** How long a status may wait for the rest of what is about to happen. Phases passed within this time share a write. */
 const TOGETHER_MS = 200;
@@ -82,7 +82,12 @@ export async function publish(
   await Promise.all([
     service &&
       write("Service", async () => {
-        services.written(await client.apply(SERVICES, serviceOf(adapter), options));
+        const { namespace, name } = adapter.metadata;
+        const written =
+          seen.service.state === "ours"
+            ? client.patch(SERVICES, { namespace, name }, "merge", serviceRepair(adapter), options)
+            : client.apply(SERVICES, serviceOf(adapter), options);
+        services.written(await written);
       }),
     slice &&
       write("EndpointSlice", async () => {

@@ -25,6 +25,15 @@ export function serviceOf(adapter: ModelAdapter): Service {
   };
 }
 
+/**
+ * Makes a Service of ours what it should be. Not applied: ports are told apart by their number there, so that another one's stays
+ * beside ours, and a selector of somebody else's does too.
+ */
+export function serviceRepair(adapter: ModelAdapter): object {
+  const { metadata, spec } = serviceOf(adapter);
+  return { metadata: { labels: metadata.labels }, spec: { ...spec, selector: null } };
+}
+
 /** A slice holds addresses of one family: the one that most pods have first. */
 export function sliceOf(adapter: ModelAdapter, pods: readonly PodSeen[]): EndpointSlice {
   const namespace = adapter.metadata.namespace ?? "";

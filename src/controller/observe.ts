@@ -2,7 +2,7 @@ import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 import { ANNOTATION, LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
-import { heldBy, type LoadedAs } from "#core/adapter/held.ts";
+import { heldBy, type Listing, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
 import { keyOf } from "#kube/client.ts";
@@ -70,7 +70,9 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   const work = memory.work(adapter, pod);
   const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
   const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
-  const recorded = isOnRecord || work.loadedAs !== undefined || sources.isLeft(adapter, pod);
+  const isLeft = sources.isLeft(adapter, pod);
+  // What an earlier adapter of the name left is no version of this one: it is sent no requests before it was replaced.
+  const recorded = !isLeft && (isOnRecord || work.loadedAs !== undefined);
   const answer = inventory.answer(
     adapterPlace(adapter, pod, enableRuntimeSidecar),
     adapter.metadata.name,
@@ -85,7 +87,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     baseModel: metadata.labels?.[LABEL.modelName],
     readySinceMs: readySince(pod),
     terminating: metadata.deletionTimestamp !== undefined,
-    held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
+    held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, isLeft, records }),
     path: answer.state === "listed" ? answer.root : undefined,
     recorded,
     busy: work.busy,
@@ -98,11 +100,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   };
 }
 
-function heldOf(
-  adapter: ModelAdapter,
-  answer: Answer,
-  facts: { isMeant: boolean; recorded: boolean; records: readonly LoadedAs[] },
-): Held {
+function heldOf(adapter: ModelAdapter, answer: Answer, facts: Omit<Listing, "root">): Held {
   if (answer.state !== "listed") return answer.state;
   return heldBy(adapter, { root: answer.root, ...facts });
 }

@@ -7,7 +7,6 @@ import type { Failure } from "#core/adapter/seen.ts";
 import { EngineError } from "#engine/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import { recordedPods } from "./observe.ts";
 import { type Engines, type Place, placeOf } from "./places.ts";
 import type { Tombstone, Tombstones } from "./tombstones.ts";
 
@@ -73,13 +72,15 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   }
   const heir = deps.adapter(namespace, name);
   if (heir !== undefined && heir.metadata.deletionTimestamp === undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, once that is written down.
-    if (recordedPods(heir).has(pod.metadata.name)) await tombstones.remove(tombstone, signal);
+    // An adapter of the same name was made since: it replaces or removes what is left. Until it has, this says that it is not its own.
+    const line = heir.status?.pods?.find((one) => one.name === pod.metadata.name);
+    if (line?.state === "Loaded") await tombstones.remove(tombstone, signal);
     return;
   }
   if (state !== "listed") return;
   const keys = await deps.keysOf(place, tombstone, signal);
-  await unload(engines, place, name, keys, signal);
+  const limited = AbortSignal.any([signal, inventory.revival(place)]);
+  await unload(engines, place, name, keys, limited);
   inventory.note(place, name, undefined);
   log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });
 }

@@ -10,12 +10,15 @@ export interface EngineHttpOptions {
   readonly dispatcher?: Dispatcher | undefined;
   /** How long a change may take, milliseconds; for a sidecar this includes the download. */
   readonly changeTimeoutMs: number;
+  /** How long an unload may take, milliseconds: sidecars wait up to thirty seconds for requests that are under way. */
+  readonly unloadTimeoutMs: number;
   /** How long a list of the models may take, milliseconds. */
   readonly listTimeoutMs: number;
 }
 
 export const ENGINE_HTTP_DEFAULTS: EngineHttpOptions = {
   changeTimeoutMs: 300_000,
+  unloadTimeoutMs: 60_000,
   listTimeoutMs: 5000,
 };
 
@@ -24,17 +27,19 @@ export interface Question {
   readonly path: string;
   /** With a body it is a POST. */
   readonly body?: object;
+  readonly isUnload?: boolean;
 }
 
 /** Asks; resolves to the text of a success. @throws EngineError; the signal's reason */
 export async function ask(
   target: EngineTarget,
-  { path, body }: Question,
+  { path, body, isUnload = false }: Question,
   options: EngineHttpOptions,
   signal: AbortSignal,
 ): Promise<string> {
   const changing = body !== undefined;
-  const timeoutMs = changing ? options.changeTimeoutMs : options.listTimeoutMs;
+  const changeTimeoutMs = isUnload ? options.unloadTimeoutMs : options.changeTimeoutMs;
+  const timeoutMs = changing ? changeTimeoutMs : options.listTimeoutMs;
   const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   const sent: Record<string, string> = { accept: "application/json" };
   if (changing) sent["content-type"] = "application/json";

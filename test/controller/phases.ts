@@ -199,11 +199,13 @@ export function phaseTests(stage: Stage): void {
     await world.declare("lora");
     await world.serving("lora", pod);
     await pod.delete();
-    const adapter = await world.phase("lora", "Pending");
     const why =
       "No pod matches spec.podSelector: check that the base model's pods run in this namespace and carry its labels";
+    const adapter = await world.until("lora", "knows", (seen) =>
+      conditionsOf(seen).includes(`Scheduled=False Rescheduling: ${why}`),
+    );
     const conditions = conditionsOf(adapter);
-    assert.equal(conditions[1], `Scheduled=False Rescheduling: ${why}`);
+    assert.equal(adapter.status?.phase, "Pending");
     assert.equal(conditions.at(-1), `Ready=False ModelAdapterUnavailable: ${why}`);
     assert.deepEqual(adapter.status?.instances, []);
     await world.published("lora");

@@ -100,6 +100,12 @@ export class World {
     return await this.stage.client.patch(MODEL_ADAPTERS, this.named(name), "merge", { spec });
   }
 
+  async label(name: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    await this.stage.client.patch(MODEL_ADAPTERS, this.named(name), "merge", {
+      metadata: { labels },
+    });
+  }
+
   named(name: string) {
     return { namespace: this.namespace, name };
   }

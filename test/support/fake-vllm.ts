@@ -21,10 +21,12 @@ export interface FakeVllm extends TestServer {
   apiKey: string | undefined;
   /** Answers everything with this, as a proxy before an engine that is gone would; or never. */
   down: { status: number; body: string } | "hanging" | undefined;
+  /** Lists that were asked for while it was hanging, and given up by who asked. */
+  abandonedLists: number;
+  /** Answers each load and unload with this. */
+  fault: { status: number; body: string } | undefined;
   /** Answers each load with this recording. */
   refusal: string | undefined;
-  /** Answers each unload with a 500. */
-  keepsAll: boolean;
   /** Has no routes for changes, as without VLLM_ALLOW_RUNTIME_LORA_UPDATING. */
   isFixed: boolean;
   metrics: string;
@@ -42,7 +44,8 @@ export async function startFakeVllm(
     apiKey: undefined as string | undefined,
     down: undefined as FakeVllm["down"],
     refusal: undefined as string | undefined,
-    keepsAll: false,
+    abandonedLists: 0,
+    fault: undefined as FakeVllm["fault"],
     isFixed: false,
     metrics: readFileSync(join(FOLDER, "metrics.txt"), "utf8"),
     before: async (_call: string) => {},
@@ -66,7 +69,10 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
       Object.entries(replaced).reduce((text, [from, to]) => text.replaceAll(from, to), body),
     );
   };
-  if (state.down === "hanging") return;
+  if (state.down === "hanging") {
+    if (path === "/v1/models") response.once("close", () => state.abandonedLists++);
+    return;
+  }
   if (state.down !== undefined) return response.writeHead(state.down.status).end(state.down.body);
   if (path === "/health") return response.end();
   if (path === "/metrics") {
@@ -86,8 +92,10 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     : `${inPlace === true ? "replace" : "load"} ${name} ${at}`;
   await state.before(call);
   state.calls.push(call);
+  if (state.fault !== undefined) {
+    return response.writeHead(state.fault.status).end(state.fault.body);
+  }
   if (isUnload) {
-    if (state.keepsAll) return response.writeHead(500).end("Internal Server Error");
     if (!state.held.delete(name)) return play("main-28-unload-unknown", { "'ghost'": `'${name}'` });
     return play("main-45-unload-ok", { "'shout'": `'${name}'` });
   }
