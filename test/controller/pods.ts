@@ -1,6 +1,6 @@
 /** Pods as a test writes them, with an engine at their address. */
 import { once } from "node:events";
-import type { Container, Pod } from "#api/kubernetes.ts";
+import type { Container, Pod, Volume } from "#api/kubernetes.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { type KubeClient, PODS } from "#kube/client.ts";
 import { type FakeVllm, startFakeVllm } from "../support/fake-vllm.ts";
@@ -14,6 +14,7 @@ export interface PodOptions {
   /** How long it has been Ready, milliseconds; undefined: it is not. */
   readonly readyForMs?: number | undefined;
   readonly containers?: readonly Container[];
+  readonly volumes?: readonly Volume[];
   /** It was bound to a node: its deletion waits for the kubelet, which is the test. */
   readonly isBound?: boolean;
 }
@@ -95,6 +96,7 @@ export async function makePod(
     metadata: { name, namespace, labels: { ...labels } },
     spec: {
       containers: [...containers],
+      volumes: [...(options.volumes ?? [])],
       ...(options.isBound === true ? { nodeName: "node" } : {}),
     },
   });

@@ -1,9 +1,12 @@
 import { after, before, describe } from "node:test";
 import { deletionTests } from "./deletion.ts";
 import { isolationTests } from "./isolation.ts";
+import { operationTests } from "./operation.ts";
 import { phaseTests } from "./phases.ts";
+import { privilegeTests } from "./privilege.ts";
 import { reasonTests } from "./reasons.ts";
 import { repairTests } from "./repair.ts";
+import { restartTests } from "./restarts.ts";
 import { retryTests } from "./retries.ts";
 import type { Controller, Stage } from "./stage.ts";
 import { updateTests } from "./updates.ts";
@@ -34,4 +37,7 @@ export function controllerTests(stage: Stage): void {
     after(() => controller?.stop());
     for (const register of THEMES) register(stage);
   });
+  restartTests(stage);
+  operationTests(stage);
+  privilegeTests(stage);
 }

@@ -7,6 +7,7 @@ import { API_VERSION, KIND } from "#api/names.ts";
 import {
   ENDPOINT_SLICES,
   EVENTS,
+  isGone,
   isNotFound,
   MODEL_ADAPTERS,
   type Resource,
@@ -236,8 +237,10 @@ export class World {
           if (type === "BOOKMARK") continue;
           seen.push({ atMs: Date.now(), object, isGone: type === "DELETED" });
         }
-      } catch {
+      } catch (error) {
         if (signal.aborted) return;
+        // A server that began anew may know no history.
+        if (isGone(error)) resourceVersion = "0";
         await eventually(
           "the API answers",
           async () => {

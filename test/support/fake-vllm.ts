@@ -21,6 +21,8 @@ export interface FakeVllm extends TestServer {
   apiKey: string | undefined;
   /** Answers everything with this, as a proxy before an engine that is gone would; or never. */
   down: { status: number; body: string } | "hanging" | undefined;
+  /** Lists that were answered. */
+  lists: number;
   /** Lists that were asked for while it was hanging, and given up by who asked. */
   abandonedLists: number;
   /** Answers each load and unload with this. */
@@ -44,6 +46,7 @@ export async function startFakeVllm(
     apiKey: undefined as string | undefined,
     down: undefined as FakeVllm["down"],
     refusal: undefined as string | undefined,
+    lists: 0,
     abandonedLists: 0,
     fault: undefined as FakeVllm["fault"],
     isFixed: false,
@@ -83,7 +86,10 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
   const isAllowed =
     state.apiKey === undefined || request.headers.authorization === `Bearer ${state.apiKey}`;
   if (!isAllowed) return play("auth-02-models-nokey");
-  if (path === "/v1/models") return response.end(JSON.stringify(modelList(state.held)));
+  if (path === "/v1/models") {
+    state.lists++;
+    return response.end(JSON.stringify(modelList(state.held)));
+  }
   if (state.isFixed) return response.writeHead(404).end('{"detail":"Not Found"}');
   const { lora_name: name = "", lora_path: at = "", load_inplace: inPlace } = JSON.parse(body);
   const isUnload = path === "/v1/unload_lora_adapter";
