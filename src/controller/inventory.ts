@@ -45,7 +45,8 @@ interface Entry {
   key: string | undefined;
   /** Raised when what is being asked for may be of another life of the engine. */
   life: number;
-  isAsking: boolean;
+  /** Settles when what is being asked for has come. */
+  asking: Promise<void> | undefined;
   askAgain: boolean;
 }
 
@@ -119,23 +120,25 @@ export class Inventory {
     }
   }
 
-  /** Asks one place now; when it is being asked already, once more after that. */
-  async ask(place: Place, signal: AbortSignal, isHint = false): Promise<void> {
+  /** Asks one place now; when it is being asked already, a hint has it asked once more after that. Resolves with the answer. */
+  ask(place: Place, signal: AbortSignal, isHint = false): Promise<void> {
     const entry = this.#entry(place);
     entry.place = place;
-    if (entry.isAsking) {
+    if (entry.asking !== undefined) {
       entry.askAgain ||= isHint;
-      return;
+      return entry.asking;
     }
-    entry.isAsking = true;
-    try {
-      do {
-        entry.askAgain = false;
-        await this.#askOnce(entry, signal);
-      } while (entry.askAgain && !signal.aborted);
-    } finally {
-      entry.isAsking = false;
-    }
+    entry.asking = this.#askUntilSure(entry, signal).finally(() => {
+      entry.asking = undefined;
+    });
+    return entry.asking;
+  }
+
+  async #askUntilSure(entry: Entry, signal: AbortSignal): Promise<void> {
+    do {
+      entry.askAgain = false;
+      await this.#askOnce(entry, signal);
+    } while (entry.askAgain && !signal.aborted);
   }
 
   async #askOnce(entry: Entry, signal: AbortSignal): Promise<void> {
@@ -222,7 +225,7 @@ export class Inventory {
       revival: new AbortController(),
       key: undefined,
       life: 0,
-      isAsking: false,
+      asking: undefined,
       askAgain: false,
     };
     this.#entries.set(place.id, fresh);

@@ -29,6 +29,8 @@ test("a state folder that cannot be made is one sentence that names the flag", (
   t.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, "file"), "");
   assert.throws(() => takeStateDir(join(folder, "file", "state")), /--state-dir/);
+  // A file system in which no folder can be made and which does not say so.
+  if (existsSync("/proc/self")) assert.throws(() => takeStateDir("/proc/x/y"), /--state-dir/);
 });
 
 test("a taken port is named with its flag; a free one is left alone", async (t) => {

@@ -9,7 +9,7 @@ import {
   writeSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { codeOf, messageOf, UserError } from "#base/errors.ts";
 
 /** What the state folder needs at least to start: the store, pods' folders and their logs, in bytes. */
@@ -37,7 +37,7 @@ export const isRunNoted = (stateDir: string) => existsSync(lockFile(stateDir));
  */
 export function takeStateDir(stateDir: string): () => void {
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(stateDir);
   } catch (error) {
     throw new UserError(
       `cannot make the state folder ${stateDir} (${messageOf(error)}); choose another with --state-dir`,
@@ -51,6 +51,20 @@ export function takeStateDir(stateDir: string): () => void {
     );
   }
   return lock(lockFile(stateDir), stateDir);
+}
+
+/**
+ * Makes a folder and those above it. Node's own recursive form never returns where a file system says
+ * "no such file" to a folder that cannot be made, as /proc does.
+ */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+  }
 }
 
 function lock(path: string, stateDir: string): () => void {

@@ -14,6 +14,11 @@ const ENTRY = join(import.meta.dirname, "../../src/main/apiserver.ts");
 const START_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
 
+export interface Downtime {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 export interface ApiServer {
   /** Of an administrator. */
   readonly kubeconfig: string;
@@ -22,6 +27,8 @@ export interface ApiServer {
   readonly etcdUrl: string | undefined;
   /** What service accounts asked the real one for. */
   readonly auditLog: string | undefined;
+  /** From each halt until the server was ready again, milliseconds since the epoch. */
+  readonly downtimes: readonly Downtime[];
   /** Ends the server at once, as a crash does; what it holds stays. */
   halt(): Promise<void>;
   /** Starts it again on the same port. */
@@ -40,6 +47,8 @@ export async function startRealApi(port: number, etcdPort: number): Promise<ApiS
     etcdPort: await freePort(etcdPort),
     detached: false,
   });
+  const downtimes: Downtime[] = [];
+  let haltedMs = 0;
   process.once("exit", () => {
     for (const child of stack.children) child.kill("SIGKILL");
   });
@@ -48,8 +57,15 @@ export async function startRealApi(port: number, etcdPort: number): Promise<ApiS
     isEmbedded: false,
     etcdUrl: stack.etcdUrl,
     auditLog: stack.auditLog,
-    halt: stack.stopServer,
-    resume: stack.startServer,
+    downtimes,
+    halt: async () => {
+      haltedMs = Date.now();
+      await stack.stopServer();
+    },
+    resume: async () => {
+      await stack.startServer();
+      downtimes.push({ fromMs: haltedMs, toMs: Date.now() });
+    },
     close: async () => {
       await stopChildren(stack.children);
       rmSync(dir, { recursive: true, force: true });
@@ -87,6 +103,7 @@ export async function startEmbeddedApi(port: number): Promise<ApiServer> {
     isEmbedded: true,
     etcdUrl: undefined,
     auditLog: undefined,
+    downtimes: [],
     halt,
     resume,
     close: async () => {

@@ -25,6 +25,10 @@ const STOP_MS = 15_000;
 const DEFAULT_PROBES_PORT = 8081;
 const DEFAULT_METRICS_PORT = 8080;
 
+/** The rights that we ship. */
+export const RBAC_FILE = join(ROOT, "deploy/controller/rbac.yaml");
+const NAMESPACE_FILE = join(ROOT, "deploy/namespace.yaml");
+
 /** Of each kind in our manifests, where its objects are made. */
 const PATHS: Readonly<Record<string, string>> = {
   Namespace: "/api/v1/namespaces",
@@ -69,7 +73,7 @@ export interface Stage {
 export async function setStage(api: ApiServer): Promise<Stage> {
   const target = await connect(api.kubeconfig, api.isEmbedded);
   await prepare(target);
-  for (const file of ["namespace.yaml", "controller/rbac.yaml"]) await applyFile(target, file);
+  for (const file of [NAMESPACE_FILE, RBAC_FILE]) await applyFile(target, file);
   const dir = mkdtempSync(join(tmpdir(), "loradock-controller-"));
   const kubeconfig = join(dir, "kubeconfig");
   writeFileSync(kubeconfig, await serviceAccountConfig(target), { mode: 0o600 });
@@ -102,8 +106,7 @@ export async function setStage(api: ApiServer): Promise<Stage> {
 }
 
 async function applyFile(target: Target, file: string): Promise<void> {
-  const text = readFileSync(join(ROOT, "deploy", file), "utf8");
-  for (const document of parseAllDocuments(text)) {
+  for (const document of parseAllDocuments(readFileSync(file, "utf8"))) {
     const object: unknown = document.toJS();
     assert.ok(isObject(object) && typeof object["kind"] === "string");
     await target.create(PATHS[object["kind"]] ?? "", object);

@@ -14,6 +14,7 @@ import { markedProcesses } from "#local/pods/process-table.ts";
 import { supervise } from "#local/supervise.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
+import { canUse } from "#test/support/programs.ts";
 import { silentLog as log } from "#test/support/silent-log.ts";
 
 const entries = join(import.meta.dirname, "../../src/main");
@@ -61,7 +62,7 @@ const manifest = (namespace: string) => [
   },
 ];
 
-describe("kubelet process", () => {
+const suite = () => {
   const stateDir = mkdtempSync(join(tmpdir(), "loradock-node-"));
   const namespace = `kubelet-${process.pid}`;
   const file = join(stateDir, "manifest.json");
@@ -86,10 +87,17 @@ describe("kubelet process", () => {
     return await (await fetch(`http://${ip}:18080/`)).text();
   };
 
+  /** A pod that is on its way out may cut a connection: that is no answer yet, and no failure. */
+  const answers = (text: string) =>
+    ask().then(
+      (answer) => answer === text,
+      () => false,
+    );
+
   before(async () => {
     const env = { PATH: process.env["PATH"] ?? "" };
     const common = { command: process.execPath, env, stopGraceMs: TIMEOUT_MS };
-    const answers = (...args: string[]) =>
+    const succeeds = (...args: string[]) =>
       eventually(
         `kubectl ${args.join(" ")}`,
         () =>
@@ -105,7 +113,7 @@ describe("kubelet process", () => {
         join(entries, "apiserver.ts"),
         ...["--state-dir", stateDir, "--port", "0", "--with-parent"],
       ],
-      ready: () => answers("get", "namespaces"),
+      ready: () => succeeds("get", "namespaces"),
     };
     const kubelet = {
       ...{ ...common, name: "kubelet", logFile: join(stateDir, "kubelet.log") },
@@ -113,7 +121,7 @@ describe("kubelet process", () => {
         join(entries, "kubelet.ts"),
         ...["--state-dir", stateDir, "--kubeconfig", kubeconfig, "--with-parent"],
       ],
-      ready: () => answers("get", "node", "loradock"),
+      ready: () => succeeds("get", "node", "loradock"),
     };
     const all = otherApi === undefined ? [api, kubelet] : [kubelet];
     const ready = Promise.withResolvers<void>();
@@ -139,8 +147,7 @@ describe("kubelet process", () => {
   });
 
   it("serves a Service of type LoadBalancer", async () => {
-    await eventually("the Service answers", () => ask().catch(() => ""), TIMEOUT_MS);
-    assert.equal(await ask(), "one");
+    await eventually("the Service answers", () => answers("one"), TIMEOUT_MS);
   });
 
   it("rolls out, back and to another scale as kubectl asks for it", async () => {
@@ -149,11 +156,11 @@ describe("kubelet process", () => {
     const patch = `[{"op":"replace","path":"${path}","value":${command}}]`;
     await kubectl("patch", "deployment", "web", "--type=json", "-p", patch);
     await rollout();
-    await eventually("the new version answers", async () => (await ask()) === "two");
+    await eventually("the new version answers", () => answers("two"), TIMEOUT_MS);
     assert.match(await kubectl("rollout", "history", "deployment/web"), /^1 .*\n2 /m);
     await kubectl("rollout", "undo", "deployment/web");
     await rollout();
-    await eventually("the old version answers", async () => (await ask()) === "one");
+    await eventually("the old version answers", () => answers("one"), TIMEOUT_MS);
     await kubectl("scale", "deployment/web", "--replicas=3");
     await rollout();
     assert.equal((await pods()).length, 3);
@@ -205,4 +212,6 @@ describe("kubelet process", () => {
     assert.deepEqual(after.sort(), before.sort(), "they are the same pods");
     await eventually("they answer", () => ask().catch(() => ""), TIMEOUT_MS);
   });
-});
+};
+
+if (canUse("kubectl")) describe("kubelet process", suite);

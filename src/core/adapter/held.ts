@@ -12,16 +12,20 @@ export interface LoadedAs {
  * Whether an adapter that an engine lists under the path `root` is the version that the spec wants.
  *
  * Three things can tell: the path itself, when it is what the engine would be given directly; our own record of what was loaded from
- * that path; and, when nothing is on record for the pod, of an earlier adapter of the name neither, a folder that a sidecar names after
- * the adapter, as AIBrix's do: that one is adopted.
+ * that path; and, when nothing is on record for the pod, a folder that a sidecar names after the adapter, as AIBrix's
+ * do: that one is adopted.
  */
-function isCurrent(adapter: ModelAdapter, { root, records, isLeft }: Listing): boolean {
+function isCurrent(
+  adapter: ModelAdapter,
+  { root, recorded, records }: Omit<Listing, "isMeant">,
+): boolean {
   if (root === undefined) return false;
   if (root === directPath(adapter.spec)) return true;
   const wanted = versionOf(adapter.spec);
   const record = records.find((one) => one.path === root);
   if (record !== undefined) return record.version === wanted;
-  return records.length === 0 && !isLeft && isNamedAfter(adapter, root);
+  // A load of ours that nobody knows the end of may have brought any version.
+  return records.length === 0 && !recorded && isNamedAfter(adapter, root);
 }
 
 /** What is known of a pod that lists the adapter. */
@@ -30,21 +34,29 @@ export interface Listing {
   /** The pod matches the selector and is enabled for adapters. */
   readonly isMeant: boolean;
   readonly recorded: boolean;
-  /** An earlier adapter of this name may have left it there. */
-  readonly isLeft: boolean;
   readonly records: readonly LoadedAs[];
 }
 
 /** Whose the adapter on an engine is, and which version. */
 export function heldBy(
   adapter: ModelAdapter,
-  listing: Listing,
+  { root, isMeant, recorded, records }: Listing,
 ): "current" | "outdated" | "foreign" {
-  const { root, isMeant, isLeft } = listing;
-  const recorded = listing.recorded || isLeft;
   if (!isMeant && !recorded) return "foreign";
-  if (isCurrent(adapter, listing)) return "current";
+  if (isCurrent(adapter, { root, recorded, records })) return "current";
   return recorded || (root !== undefined && isNamedAfter(adapter, root)) ? "outdated" : "foreign";
+}
+
+/**
+ * Whether what an engine lists can only have come from us: somebody else may have used the name, but hardly the path. `isLeft`: an earlier
+ * adapter of the name may have left it, whose weights are none of this one's.
+ */
+export function isKnown(
+  adapter: ModelAdapter,
+  { root, isLeft, records }: Pick<Listing, "root" | "records"> & { isLeft: boolean },
+): boolean {
+  if (root === undefined) return false;
+  return records.some((one) => one.path === root) || (!isLeft && isNamedAfter(adapter, root));
 }
 
 /** Whether a path is one that adapters of this name are loaded from, whatever the version. */

@@ -30,6 +30,7 @@ import { freePorts, type MachinePorts } from "#test/support/free-port.ts";
 import { type Gate, type GatedHub, startGatedHub } from "#test/support/gated-hub.ts";
 import { type Machine, machineClient, startMachine } from "#test/support/machine-process.ts";
 import { ModelTraffic, type Outcome } from "#test/support/model-traffic.ts";
+import { canUse } from "#test/support/programs.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const run = promisify(execFile);
@@ -288,15 +289,6 @@ async function complete(model: string): Promise<string> {
   return body.choices?.[0]?.text ?? JSON.stringify(body);
 }
 
-function hasKubectl(): boolean {
-  try {
-    execFileSync("kubectl", ["version", "--client"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return process.env["CI"] === "true";
-  }
-}
-
 function baseManifest(): { deployment: Deployment; service: Service } {
   const file = "samples/local/base.yaml";
   const objects = parseManifest(readFileSync(join(root, file), "utf8"), file);
@@ -452,7 +444,7 @@ describe("faults of a single machine", () => {
       return adapterObject(name, `huggingface://loradock/tiny-${weights}-lora`);
     });
     const startMs = clock.now();
-    if (hasKubectl()) {
+    if (canUse("kubectl")) {
       const file = join(stateDir, "many.json");
       const list = { apiVersion: "v1", kind: "List", items: objects };
       await writeFile(file, JSON.stringify(list));

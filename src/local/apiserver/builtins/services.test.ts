@@ -25,11 +25,13 @@ function refusal(given: JsonObject, others: Taken, old?: JsonObject): string {
 }
 const nodePorts = (spec: JsonObject) => objectsAt(spec, "ports").map((port) => port["nodePort"]);
 
-test("a name always leads to the same address, and to the next one when that is taken", () => {
+test("a name or UID always leads to the same address, and to the next one when that is taken", () => {
   const ip = stringAt(specOf(service({})), "clusterIP");
   assert.match(ip, /^127\.96\.\d+\.\d+$/);
   assert.equal(specOf(service({}))["clusterIP"], ip);
   assert.notEqual(specOf(service({}, "other"))["clusterIP"], ip);
+  const elsewhere = { ...service({}), metadata: { namespace: "n", name: "s", uid: "u" } };
+  assert.notEqual(specOf(elsewhere)["clusterIP"], ip, "one of that name in another state folder");
   const next = specOf(service({}), undefined, taken([ip]));
   assert.notEqual(next["clusterIP"], ip);
   assert.deepEqual(stringsAt(next, "clusterIPs"), [next["clusterIP"]]);

@@ -32,15 +32,16 @@ type Outcome = { spec: JsonObject } | { errors: FieldError[] };
 /**
  * Gives a Service its addresses and its ports on the nodes, or says why it cannot have those that
  * it asks for. To be called after `prepareBuiltin` and before `validateBuiltin`, as the API server
- * does. The same Service gets the same address and ports wherever they are free.
+ * does. The address and ports follow from the Service's UID, so that two state folders of one machine
+ * rarely want the same ones.
  */
 export function allocateService(
   service: JsonObject,
   old: JsonObject | undefined,
   taken: Taken,
 ): { service: JsonObject } | { errors: FieldError[] } {
-  const { namespace = "", name = "" } = objectAt(service, "metadata");
-  const seed = hash(`${namespace}/${name}`);
+  const { namespace = "", name = "", uid } = objectAt(service, "metadata");
+  const seed = hash(typeof uid === "string" ? uid : `${namespace}/${name}`);
   const before = old === undefined ? undefined : specOf(old);
   const withFamilies = initFamilies(specOf(service), before);
   if ("errors" in withFamilies) return withFamilies;
