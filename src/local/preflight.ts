@@ -8,7 +8,7 @@ import {
   writeSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { codeOf, messageOf, UserError } from "#base/errors.ts";
 import { makeFolder } from "./pods/files.ts";
 import { isAlive, ownIdentity, parseIdentity } from "./pods/process-table.ts";
