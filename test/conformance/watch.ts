@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { at } from "./answer.ts";
 import { adapter, configMap, GROUP, pod } from "./objects.ts";
+import { soon } from "./soon.ts";
 import type { Target } from "./target.ts";
 import { brief } from "./watching.ts";
 
@@ -277,6 +278,10 @@ export function watchTests(target: Target): void {
     it(`bookmarks${version}: one says that what is there has been sent`, async () => {
       const path = await maps();
       await target.create(path, configMap("one"));
+      // With 0 any state will do, also one of a moment ago.
+      await soon("the cache has it", async () =>
+        (await target.get(`${path}?resourceVersion=0`)).names.includes("one"),
+      );
       await using watch = await target.watch(`${path}?allowWatchBookmarks=true${version}`);
       assert.deepEqual(await watch.take(1), ["ADDED one"]);
       const { type, object } = await watch.next();
