@@ -97,8 +97,7 @@ export class Memory {
   #lateLoad(adapter: ModelAdapter, pod: Pod): number | undefined {
     const { name } = pod.metadata;
     const state = adapter.status?.pods?.find((line) => line.name === name)?.state ?? "Waiting";
-    const isSettled = state === "Waiting" || state === "Loaded";
-    if (isSettled && !scheduledPods(adapter).includes(name)) return undefined;
+    if (state === "Waiting" && !scheduledPods(adapter).includes(name)) return undefined;
     return this.#startedMs + LATE_LOAD_MS;
   }
 
@@ -114,6 +113,7 @@ export class Memory {
     for (const pod of seen.pods) {
       const work = pods.get(pod.uid);
       if (work === undefined) continue;
+      work.routedAtMs = Math.max(work.routedAtMs, pod.routedAtMs ?? work.routedAtMs);
       if (work.lateLoadUntilMs !== undefined && work.lateLoadUntilMs <= seen.nowMs) {
         work.lateLoadUntilMs = undefined;
       }

@@ -32,6 +32,7 @@ export const GOOD_API_WEATHER: ApiWeather = {
 };
 
 const REQUEST_TIMEOUT_MS = 30_000;
+const SLOW_MS = 50;
 
 /** A request as it leaves a process. */
 export interface Sent {
@@ -190,9 +191,14 @@ export class ApiNetwork {
         how();
       };
       signal?.addEventListener("abort", leave, { once: true });
+      const delay = () => {
+        const ms = dice.int(1, this.weather.latencyMs);
+        if (ms > SLOW_MS) onTrouble(ms);
+        return ms;
+      };
       const answer = (how: () => void) =>
-        time.after(dice.int(1, this.weather.latencyMs), () => host.deliver(() => settle(how)));
-      time.after(dice.int(1, this.weather.latencyMs), () => {
+        time.after(delay(), () => host.deliver(() => settle(how)));
+      time.after(delay(), () => {
         // Who hung up before it came there may have been in time or not.
         if (isSettled && dice.chance(0.5)) return;
         const failure = this.#failure();

@@ -37,9 +37,9 @@ export class Calm {
 
   /** A request failed, or will do so `afterMs` for want of an answer: what follows from it is waited out. */
   failed(afterMs: number): void {
-    const now = this.#time.now() + afterMs;
+    const now = this.#time.now();
     if (now > this.#failedToMs + BACKOFF_MS_MAX) this.#failedFromMs = now;
-    this.#failedToMs = Math.max(now, this.#failedToMs);
+    this.#failedToMs = Math.max(now + afterMs, this.#failedToMs);
   }
 
   /** Nothing has stood in the way since then. */

@@ -14,11 +14,8 @@ export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionCla
   // While no pod is left to be chosen, an earlier version may still serve where it is.
   const chosen = choice.selected.length > 0 ? choice.selected : choice.serving;
   if (chosen.length === 0) return [initialized, ...pendingClaims(seen)];
-  const claims = [
-    initialized,
-    CONDITION.scheduled(adapter, namesOf(chosen)),
-    loadedClaim(seen, chosen),
-  ];
+  const scheduled = CONDITION.scheduled(adapter, namesOf(chosen));
+  const claims = [initialized, scheduled, loadedClaim(seen, chosen)];
   switch (phase) {
     case "Running":
       return [...claims, CONDITION.bound(adapter), CONDITION.ready(adapter)];

@@ -176,7 +176,7 @@ describe("kubelet", () => {
         ],
       },
     );
-    const pod = await here.ready("web");
+    const pod = await here.up("web");
     assert.equal(pod.spec.nodeName, "loradock");
     assert.match(pod.status?.podIP ?? "", /^127\.20\.\d+\.\d+$/);
     assert.equal(await here.logOf(pod), `hello from ${pod.status?.podIP}\nup\n`);

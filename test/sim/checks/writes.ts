@@ -13,6 +13,7 @@ const WRITES_MAX = 25;
 const TROUBLED_WRITES_MAX = 60;
 /** Writes that change nothing. */
 const IDLE_WRITES_MAX = 6;
+const HEARD_MS = 1000;
 const DELETION_MS = 10_000;
 
 export class WriteChecks {
@@ -59,7 +60,11 @@ export class WriteChecks {
       report("foreign-service", `${plural} ${name} is somebody else's, and was written`);
     }
     if (adapter === undefined || after === undefined) return;
-    if (object !== undefined && !isOwned(object, adapter)) {
+    // Of an adapter's namesake a controller hears a little later.
+    const { calm, history, time } = this.#context;
+    const heardMs = Math.max(history.specChangedMs(adapter.metadata.uid), calm.sinceMs) + HEARD_MS;
+    const isHeard = time.now() > heardMs;
+    if (object !== undefined && !isOwned(object, adapter) && isHeard) {
       report("foreign-service", `${plural} ${name} is another adapter's, and was written`);
     }
     if (plural === "endpointslices") this.#published.wrote(adapter, namesIn(after));
