@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
+import { abortReason } from "#base/abort.ts";
 import { toTimestamp } from "#base/clock.ts";
 import type { ArtifactRequest, EngineTarget, Runtime } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
@@ -14,6 +15,11 @@ import { MemoryKube } from "#test/support/memory-kube.ts";
 import { CONTROLLER_DEFAULTS, type ControllerOptions, runController } from "./controller.ts";
 import { controllerMetrics } from "./metrics.ts";
 
+const aborted = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(abortReason(signal)), { once: true });
+  });
+
 /** Engines in memory, one an address. */
 class Engines implements Runtime {
   readonly held = new Map<string, Map<string, string>>();
@@ -21,6 +27,8 @@ class Engines implements Runtime {
   refuse: (target: EngineTarget) => EngineError | undefined = () => undefined;
 
   dead: (target: EngineTarget) => EngineError | undefined = () => undefined;
+  /** The loads that are never answered. */
+  swallow: () => boolean = () => false;
 
   of(url: string): Map<string, string> {
     const held = this.held.get(url) ?? new Map<string, string>();
@@ -34,8 +42,13 @@ class Engines implements Runtime {
     return [...this.of(target.url)].map(([name, root]) => ({ name, root }));
   }
 
-  async load(target: EngineTarget, { name, path }: { name: string; path: string }) {
+  async load(
+    target: EngineTarget,
+    { name, path }: { name: string; path: string },
+    signal?: AbortSignal,
+  ) {
     this.calls.push(`load ${target.url} ${name} ${path} ${target.apiKey ?? "-"}`);
+    if (this.swallow() && signal !== undefined) await aborted(signal);
     const refused = this.refuse(target);
     if (refused !== undefined) throw refused;
     this.of(target.url).set(name, path);
@@ -259,6 +272,24 @@ test("an engine that is dead though its pod is Ready: retried as documented, and
       /"Retriable error loading adapter" pod="pod-1" .*error="connection refused"/.test(text),
     ),
   );
+});
+
+test("a load that was never answered is made again when the engine speaks again", async (t) => {
+  const { kube, engines } = start(t);
+  engines.swallow = () => true;
+  await kube.create(PODS, podOf(1));
+  await kube.create(MODEL_ADAPTERS, adapterOf("sql"));
+  await eventually("begun", () => engines.calls.length === 1);
+  let refusals = 0;
+  engines.dead = () => {
+    refusals++;
+    return new EngineError("Unreachable", true, "connection refused");
+  };
+  await eventually("silent", () => refusals >= 2);
+  engines.swallow = () => false;
+  engines.dead = () => undefined;
+  await running(kube, "sql", ["pod-1"]);
+  assert.equal(engines.calls.length, 2);
 });
 
 test("the last retry is told even when the adapter is on another pod at once", async (t) => {

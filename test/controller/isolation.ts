@@ -7,6 +7,8 @@ import type { Stage } from "./stage.ts";
 import { conditionsOf, podLinesOf, World } from "./world.ts";
 
 const SOON_MS = 5000;
+/** Two lists that get no answer within five seconds, and the pauses before them. */
+const SILENT_MS = 25_000;
 /** Secrets of failing adapters are read again every ten seconds. */
 const SECRET_MS = 15_000;
 
@@ -33,6 +35,20 @@ export function isolationTests(stage: Stage): void {
     await world.phase("slow", "Loading");
     await world.declare("quick");
     await world.serving("quick", pod);
+  });
+
+  it("a load that a hung engine never answered is made again when it is back", async (t) => {
+    const world = await World.make(stage, t);
+    const pod = await world.pod("pod-1");
+    const never = new Promise<void>(() => {});
+    pod.engine.before = () => never;
+    await world.declare("lora");
+    await world.phase("lora", "Loading");
+    pod.engine.down = "hanging";
+    await eventually("silent", () => pod.engine.abandonedLists >= 2, SILENT_MS);
+    pod.engine.before = () => Promise.resolve();
+    pod.engine.down = undefined;
+    await world.serving("lora", pod);
   });
 
   it("partly loaded: Running on those that have it, with the reason of the one that has not", async (t) => {

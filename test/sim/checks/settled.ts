@@ -28,6 +28,8 @@ export class SettledChecks {
   readonly #retries: RetryChecks;
   /** When a name was last somebody else's. */
   readonly #takenMs = new Map<string, number>();
+  /** When an adapter was last seen on a pod that should not have it. */
+  readonly #leftMs = new Map<string, number>();
 
   constructor(context: CheckContext, retries: RetryChecks) {
     this.#context = context;
@@ -96,7 +98,9 @@ export class SettledChecks {
       text: `${name}: left on ${pod.name}`,
       dueMs: fromMs + LATE_MS,
     }));
-    return [...texts.map((text) => ({ text, dueMs: fromMs + SLACK_MS })), ...left];
+    if (left.length > 0) this.#leftMs.set(name, time.now());
+    const dueMs = Math.max(fromMs, this.#leftMs.get(name) ?? 0) + SLACK_MS;
+    return [...texts.map((text) => ({ text, dueMs })), ...left];
   }
 
   #checkObjects(adapter: ModelAdapter, expect: (isSo: boolean, text: string) => void): void {
