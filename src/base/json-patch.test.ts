@@ -19,6 +19,7 @@ test("each operation of RFC 6902 on objects and lists", () => {
     [{ "/": 9, "~1": 10 }, [{ op: "test", path: "/~01", value: 10 }], { "/": 9, "~1": 10 }],
     [{ a: 1 }, [{ op: "add", path: "", value: [1] }], [1]],
     [{ a: 1 }, [{ op: "test", path: "/b", value: null }], { a: 1 }],
+    [{ a: 1 }, [{ op: "add", path: "/b" }], { a: 1, b: null }],
     [{ a: 1 }, [{ op: "replace", path: "/b", value: 2 }], { a: 1, b: 2 }],
   ];
   for (const [document, patch, expected] of cases) {
@@ -27,18 +28,15 @@ test("each operation of RFC 6902 on objects and lists", () => {
 });
 
 test("an error names the operation and what is missing", () => {
-  const cases: [unknown, JsonPatchError["kind"], string][] = [
-    [{}, "malformed", "a JSON Patch is a list of operations"],
-    [[{ op: "frob", path: "/a" }], "malformed", 'operation 0: unknown op "frob"'],
+  const cases: [unknown, string][] = [
+    [{}, "a JSON Patch is a list of operations"],
+    [[{ op: "frob", path: "/a" }], 'operation 0: unknown op "frob"'],
     [
       [{ op: "add", path: "a", value: 1 }],
-      "malformed",
       "operation 0: path must be a JSON Pointer such as /spec/replicas",
     ],
-    [[{ op: "add", path: "/a" }], "malformed", "operation 0: add has no value"],
     [
       [{ op: "remove", path: "/a/b~2" }],
-      "malformed",
       "operation 0: path /a/b~2 holds a ~ that is neither ~0 nor ~1",
     ],
     [
@@ -46,41 +44,26 @@ test("an error names the operation and what is missing", () => {
         { op: "test", path: "/a/0", value: 1 },
         { op: "remove", path: "/a/1" },
       ],
-      "inapplicable",
       "operation 1: the document has nothing at /a/1",
     ],
+    [[{ op: "add", path: "/x/y", value: 1 }], "operation 0: the document has nothing at /x"],
+    [[{ op: "add", path: "/a/01", value: 1 }], "operation 0: the document has nothing at /a/01"],
+    [[{ op: "test", path: "/a", value: [2] }], "operation 0: test failed at /a"],
+    [[{ op: "move", from: "/a", path: "/a/0" }], "operation 0: cannot move /a into itself"],
+    [[{ op: "remove", path: "" }], "operation 0: the whole document cannot be removed"],
     [
-      [{ op: "add", path: "/x/y", value: 1 }],
-      "inapplicable",
-      "operation 0: the document has nothing at /x",
-    ],
-    [
-      [{ op: "add", path: "/a/01", value: 1 }],
-      "inapplicable",
-      "operation 0: the document has nothing at /a/01",
-    ],
-    [[{ op: "test", path: "/a", value: [2] }], "inapplicable", "operation 0: test failed at /a"],
-    [
-      [{ op: "move", from: "/a", path: "/a/0" }],
-      "inapplicable",
-      "operation 0: cannot move /a into itself",
-    ],
-    [
-      [{ op: "remove", path: "" }],
-      "inapplicable",
-      "operation 0: the whole document cannot be removed",
+      Array.from({ length: 100 }, (_, i) => ({ op: "copy", from: "", path: `/k${i}` })),
+      "operation 17: copies more than 3145728 characters",
     ],
     [
       Array.from({ length: JSON_PATCH_OPERATIONS_MAX + 1 }, () => ({})),
-      "malformed",
       "the patch has 10001 operations, at most 10000 are allowed",
     ],
   ];
-  for (const [patch, kind, message] of cases) {
+  for (const [patch, message] of cases) {
     assert.throws(
       () => applyJsonPatch({ a: [1] }, patch),
-      (error) =>
-        error instanceof JsonPatchError && error.kind === kind && error.message === message,
+      (error) => error instanceof JsonPatchError && error.message === message,
       message,
     );
   }

@@ -6,12 +6,15 @@ import { UserError } from "#base/errors.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { type CommandEntry, runCli } from "./cli.ts";
 import type { Command } from "./command.ts";
-import { leaderIdentity } from "./commands/controller.ts";
+import { controllerCommand, leaderIdentity } from "./commands/controller.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger, parsePort } from "./parse.ts";
 
 /** Runs `argv` over one command, and returns what it printed and the options that it got. */
 async function cli(argv: string[], env: Record<string, string> = {}) {
   let got: Record<string, unknown> | undefined;
+  const run = async (options: Record<string, unknown>) => {
+    got = options;
+  };
   const serve: Command = {
     name: "serve",
     summary: "serve things",
@@ -31,12 +34,15 @@ async function cli(argv: string[], env: Record<string, string> = {}) {
       },
       { flags: "--name <name>", description: "who" },
     ],
-    run: async (options) => {
-      got = options;
-    },
+    run,
   };
   const entries: CommandEntry[] = [
     { name: "serve", summary: "serve things", load: async () => serve },
+    {
+      name: "controller",
+      summary: "the controller's flags",
+      load: async () => ({ ...controllerCommand, run }),
+    },
     { name: "other", summary: "is never loaded", load: () => Promise.reject(new Error("loaded")) },
     { name: "inner", summary: "for others", hidden: true, load: async () => serve },
   ];
@@ -83,13 +89,15 @@ test("every command has --help; the list leaves out what only processes start", 
   assert.doesNotMatch(list, /for others/);
   assert.equal((await cli(["--help"])).printed, list);
   assert.match((await cli(["serve", "--help"])).printed, /--port <port> +where \(env: PORT\)/);
+  assert.doesNotMatch((await cli(["serve", "--help"])).printed, /preset/);
   assert.equal((await cli(["--version"])).printed, "1.2.3\n");
 });
 
 test("what cannot be understood is one sentence", async () => {
   const refused: [string[], RegExp][] = [
-    [["serv"], /unknown command 'serv'/],
-    [["serve", "--prt=1"], /unknown option '--prt=1'/],
+    [["serv"], /^unknown command 'serv' \(did you mean serve\?\); see loradock --help$/],
+    [["serve", "--prt=1"], /^unknown option '--prt=1'.*; see loradock serve --help$/],
+    [["serve", "more"], /^too many arguments.*got 1: more; see loradock serve --help$/],
     [["serve", "--port=http"], /--port: 'http' is not a port/],
     [["serve", "--leader-elect=maybe"], /use --leader-elect=true or --leader-elect=false/],
   ];
@@ -108,8 +116,25 @@ test("durations, numbers and choices name the flag when they are wrong", () => {
   assert.equal(parseInteger("--n", 1)("20"), 20);
   assert.throws(() => parseInteger("--n", 1)("0"), /--n: .*at least 1/);
   assert.throws(() => parsePort("--p")("65536"), /--p/);
+  assert.throws(() => parsePort("--p", 1)("0"), /--p: '0' is not a port; use a number from 1/);
   assert.equal(parseChoice("--f", ["text", "json"])("json"), "json");
   assert.throws(() => parseChoice("--f", ["text", "json"])("xml"), /--f: 'xml'.*text or json/);
+});
+
+test("the controller takes each flag of AIBrix's manager", async () => {
+  const flags = [
+    ...["--kubeconfig=/k", "--leader-elect", "--leader-election-namespace=n"],
+    ...["--leader-election-id=i", "--leader-election-lease-duration=15s"],
+    ...["--leader-election-renew-deadline=10s", "--leader-election-resource-lock=leases"],
+    ...["--health-probe-bind-address=:8081", "--metrics-bind-address=0", "--metrics-secure=false"],
+    ...["--enable-runtime-sidecar", "--enable-http2=false", "--kube-api-qps=20"],
+    ...["--kube-api-burst=100", "--controllers=*", "--model-adapter-scheduler-policy=default"],
+    ...["--disable-webhook", "--debug-mode"],
+  ];
+  const { options } = await cli(["controller", ...flags]);
+  assert.equal(options?.["debugMode"], true);
+  assert.equal(options?.["enableRuntimeSidecar"], true);
+  assert.equal(options?.["metricsSecure"], false);
 });
 
 test("a controller's container that is started again is the same candidate for the lease", () => {

@@ -37,8 +37,16 @@ export async function runCli(
     if (!(error instanceof CommanderError)) throw error;
     // Help and version come out as errors with status 0.
     if (error.exitCode === 0) return;
-    throw new UserError(error.message.replace(/^error: /, ""));
+    throw new UserError(sentenceOf(error, entry?.name));
   }
+}
+
+/** What Commander says in up to two lines, in one, and where the commands and flags are told. */
+function sentenceOf(error: CommanderError, command: string | undefined): string {
+  const [said = "", hint = ""] = error.message.replace(/^error: /, "").split("\n");
+  const suggestion = hint === "" ? "" : ` ${hint.replace(/^\(Did/, "(did")}`;
+  const help = ["loradock", ...(command === undefined ? [] : [command]), "--help"].join(" ");
+  return `${said.replace(/\.$/, "")}${suggestion}; see ${help}`;
 }
 
 function programOf(version: string, context: CommandContext): Commander {
@@ -72,8 +80,6 @@ function optionOf(option: CommandOption, context: CommandContext): Option {
   const fromEnv = option.env === undefined ? undefined : context.env[option.env] || undefined;
   if (option.env !== undefined) made.description += ` (env: ${option.env})`;
   if (parse !== undefined) made.argParser((text) => parse(text));
-  // A flag with an optional value that is given without one: `--leader-elect`.
-  if (option.flags.includes("[")) made.preset("");
   const fallback = fromEnv ?? option.default;
   if (fallback === undefined) return made;
   const value = typeof fallback === "string" && parse !== undefined ? parse(fallback) : fallback;

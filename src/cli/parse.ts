@@ -2,12 +2,14 @@ import { UserError } from "#base/errors.ts";
 
 const PORT_MAX = 65_535;
 
-/** A TCP port; 0 lets the system choose. */
-export function parsePort(flag: string): (text: string) => number {
+/** A TCP port; 0, where it is allowed, lets the system choose. */
+export function parsePort(flag: string, min = 0): (text: string) => number {
   return (text) => {
     const port = Number(text);
-    if (!/^\d{1,5}$/.test(text) || port > PORT_MAX) {
-      throw new UserError(`${flag}: '${text}' is not a port; use a number from 0 to ${PORT_MAX}`);
+    if (!/^\d{1,5}$/.test(text) || port < min || port > PORT_MAX) {
+      throw new UserError(
+        `${flag}: '${text}' is not a port; use a number from ${min} to ${PORT_MAX}`,
+      );
     }
     return port;
   };

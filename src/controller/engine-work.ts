@@ -109,13 +109,14 @@ export class EngineWork {
     }
   }
 
-  async #operate(order: Order, signal: AbortSignal): Promise<void> {
+  async #operate(order: Order, stop: AbortSignal): Promise<void> {
     const { adapter, pod, kind, work } = order;
     const { clock, log, metrics, enableRuntimeSidecar } = this.#deps;
     const place = adapterPlace(adapter, pod, enableRuntimeSidecar);
     if (place === undefined) {
       throw new EngineError("Unreachable", true, "no route to host: the pod has no address");
     }
+    const signal = AbortSignal.any([stop, this.#deps.inventory.revival(place)]);
     const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
     const target = { url: place.url, apiKey };
     if (kind === "load") {

@@ -40,6 +40,7 @@ interface Entry {
   list: ReadonlyMap<string, string | undefined>;
   answeredAtMs: number;
   readonly notes: Map<string, Note>;
+  revival: AbortController;
   /** The key that the engine took last. */
   key: string | undefined;
   /** Raised when what is being asked for may be of another life of the engine. */
@@ -92,6 +93,13 @@ export class Inventory {
       entry.list = new Map();
       entry.notes.clear();
     }
+  }
+
+  /**
+   * Aborted when an engine that had fallen silent answers again: what it was asked before that is not answered any more, most likely.
+   */
+  revival(place: Place): AbortSignal {
+    return this.#entry(place).revival.signal;
   }
 
   /** A load or unload succeeded. */
@@ -181,6 +189,10 @@ export class Inventory {
     entry.list = new Map(held.map(({ name, root }) => [name, root]));
     entry.state = "listed";
     entry.answeredAtMs = this.#deps.clock.now();
+    if (wasSilent) {
+      entry.revival.abort();
+      entry.revival = new AbortController();
+    }
     const changed = wasListed ? differences(before, entry.list) : "all";
     if (changed.length > 0) this.#deps.onChange(entry.place, changed, wasSilent);
   }
@@ -210,6 +222,7 @@ export class Inventory {
       list: new Map(),
       answeredAtMs: this.#deps.clock.now(),
       notes: new Map(),
+      revival: new AbortController(),
       key: undefined,
       life: 0,
       asking: undefined,

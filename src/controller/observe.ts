@@ -71,6 +71,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
   const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
   const leftMs = sources.leftMs(pod);
+  const isLeft = leftMs !== undefined;
   const recorded =
     isOnRecord ||
     [work.loadedAs, work.lateLoadUntilMs, leftMs].some((reason) => reason !== undefined);
@@ -91,7 +92,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
     path: answer.state === "listed" ? answer.root : undefined,
     recorded,
-    known: answer.state === "listed" && isKnown(adapter, { root: answer.root, records }),
+    known: answer.state === "listed" && isKnown(adapter, { root: answer.root, isLeft, records }),
     busy: work.busy,
     loadingVersion: work.loadingVersion,
     loadFailure: memory.loadFailure(adapter, work),

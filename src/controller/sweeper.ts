@@ -8,7 +8,6 @@ import type { Failure } from "#core/adapter/seen.ts";
 import { EngineError } from "#engine/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import { recordedPods } from "./observe.ts";
 import { type Engines, type Place, placeOf } from "./places.ts";
 import type { Tombstone, Tombstones } from "./tombstones.ts";
 
@@ -74,11 +73,12 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   }
   const heir = deps.adapter(namespace, name);
   if (heir !== undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, once that is written down and nothing can come late. While
-    // it is being deleted, it sees to it itself.
+    // An adapter of the same name was made since. It replaces or removes what is left: until it has, and nothing can come late, this says
+    // that what the engine holds is not its own. While it is being deleted, it sees to it itself.
     const isAlive = heir.metadata.deletionTimestamp === undefined;
-    const isTaken = isAlive && recordedPods(heir).has(pod.metadata.name);
-    if (isTaken && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
+    const line = heir.status?.pods?.find((one) => one.name === pod.metadata.name);
+    const isReplaced = isAlive && line?.state === "Loaded";
+    if (isReplaced && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
     return;
   }
   if (state !== "listed") return;
@@ -87,7 +87,7 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   const keys = await deps.keysOf(place, tombstone, signal);
   // Secrets may have taken their time.
   if (deps.adapter(namespace, name) !== undefined) return;
-  await unload(engines, place, name, keys, signal);
+  await unload(engines, place, name, keys, AbortSignal.any([signal, inventory.revival(place)]));
   inventory.note(place, name, undefined);
   log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });
 }

@@ -7,6 +7,8 @@ import { EngineError, refusal, unreachable } from "./errors.ts";
 
 /** A model list of thousands of adapters stays far below. */
 const BODY_BYTES_MAX = 16 * 1024 * 1024;
+/** Nothing is downloaded for an unload; sidecars wait up to thirty seconds for requests that are under way. */
+const UNLOAD_TIMEOUT_MS = 60_000;
 
 /** A question on its way to an engine. */
 export interface EngineRequest {
@@ -46,17 +48,20 @@ export interface Question {
   readonly path: string;
   /** With a body it is a POST. */
   readonly body?: object;
+  readonly isUnload?: boolean;
 }
 
 /** Asks; resolves to the text of a success. @throws EngineError; the signal's reason */
 export async function ask(
   target: EngineTarget,
-  { path, body }: Question,
+  { path, body, isUnload = false }: Question,
   options: EngineHttpOptions,
   signal: AbortSignal,
 ): Promise<string> {
   const changing = body !== undefined;
-  const timeoutMs = changing ? options.changeTimeoutMs : options.listTimeoutMs;
+  const { changeTimeoutMs } = options;
+  const changeMs = isUnload ? Math.min(UNLOAD_TIMEOUT_MS, changeTimeoutMs) : changeTimeoutMs;
+  const timeoutMs = changing ? changeMs : options.listTimeoutMs;
   const { clock = systemClock, exchange = overHttp(options.dispatcher) } = options;
   const limit = new AbortController();
   const disarm = clock.after(timeoutMs, () =>

@@ -55,10 +55,10 @@ export function runtimeEngine(options: EngineHttpOptions = RUNTIME_HTTP_DEFAULTS
     unload: async (target, name, signal) => {
       const body = { lora_name: name, cleanup_local: true };
       try {
-        await ask(target, { path: UNLOAD, body }, options, signal);
+        await ask(target, { path: UNLOAD, body, isUnload: true }, options, signal);
       } catch (error) {
         if (knowsNoCleanup(error)) {
-          const plain = { path: UNLOAD, body: { lora_name: name } };
+          const plain = { path: UNLOAD, body: { lora_name: name }, isUnload: true };
           await ask(target, plain, options, signal).catch(unlessUnknown);
         } else unlessUnknown(error);
       }

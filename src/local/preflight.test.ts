@@ -19,8 +19,8 @@ test("a state folder is used by one run at a time, and a killed run leaves it fr
   );
   release();
   assert(!existsSync(join(state, "up.pid")));
-  // No process has a number this high on Linux or macOS.
-  writeFileSync(join(state, "up.pid"), "99999999");
+  // The number of a process that began at another time was given again.
+  writeFileSync(join(state, "up.pid"), `${process.pid} (node) S${" 0".repeat(18)} 1`);
   takeStateDir(state)();
 });
 
@@ -28,9 +28,12 @@ test("a state folder that cannot be made is one sentence that names the flag", (
   const folder = mkdtempSync(join(tmpdir(), "loradock-preflight-"));
   t.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, "file"), "");
-  assert.throws(() => takeStateDir(join(folder, "file", "state")), /--state-dir/);
-  // A file system in which no folder can be made and which does not say so.
-  if (existsSync("/proc/self")) assert.throws(() => takeStateDir("/proc/x/y"), /--state-dir/);
+  assert.throws(() => takeStateDir(join(folder, "file", "state")), /is a file.*--state-dir/);
+});
+
+test("a folder where none can be made is refused at once", () => {
+  const path = process.platform === "linux" ? "/proc/loradock/state" : "/dev/loradock/state";
+  assert.throws(() => takeStateDir(path), /cannot make.*--state-dir/);
 });
 
 test("a taken port is named with its flag; a free one is left alone", async (t) => {
@@ -45,4 +48,13 @@ test("a taken port is named with its flag; a free one is left alone", async (t) 
     return true;
   });
   await checkPorts([{ ...needed, port: 0 }]);
+});
+
+test("one port cannot serve two", async () => {
+  const needed = { host: "127.0.0.1", port: 1, what: "the gateway", flag: "--gateway-port" };
+  const free = { ...needed, port: 18_999, what: "the API", flag: "--api-port" };
+  await assert.rejects(
+    checkPorts([free, { ...needed, port: free.port }]),
+    /--api-port and --gateway-port both say 18999; .*the gateway with --gateway-port/,
+  );
 });

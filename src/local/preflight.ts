@@ -1,7 +1,6 @@
 import {
   closeSync,
   existsSync,
-  mkdirSync,
   openSync,
   readFileSync,
   rmSync,
@@ -9,8 +8,10 @@ import {
   writeSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { codeOf, messageOf, UserError } from "#base/errors.ts";
+import { makeFolder } from "./pods/files.ts";
+import { isAlive, ownIdentity, parseIdentity } from "./pods/process-table.ts";
 
 /** What the state folder needs at least to start: the store, pods' folders and their logs, in bytes. */
 const FREE_BYTES_MIN = 256 * 1024 * 1024;
@@ -53,25 +54,11 @@ export function takeStateDir(stateDir: string): () => void {
   return lock(lockFile(stateDir), stateDir);
 }
 
-/**
- * Makes a folder and those above it. Node's own recursive form never returns where a file system says
- * "no such file" to a folder that cannot be made, as /proc does.
- */
-function makeFolder(path: string): void {
-  if (existsSync(path)) return;
-  makeFolder(dirname(path));
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
-  }
-}
-
 function lock(path: string, stateDir: string): () => void {
   for (;;) {
     try {
       const file = openSync(path, "wx", 0o600);
-      writeSync(file, String(process.pid));
+      writeSync(file, ownIdentity());
       closeSync(file);
       return () => rmSync(path, { force: true });
     } catch (error) {
@@ -80,10 +67,10 @@ function lock(path: string, stateDir: string): () => void {
           `cannot write to the state folder ${stateDir} (${messageOf(error)}); choose another with --state-dir`,
         );
       }
-      const holder = Number(readFileSync(path, "utf8"));
-      if (isAlive(holder)) {
+      const holder = parseIdentity(readFileSync(path, "utf8"));
+      if (holder !== undefined && isAlive(holder)) {
         throw new UserError(
-          `${stateDir} is in use by another loradock up (process ${holder}); stop that one or choose another folder with --state-dir`,
+          `${stateDir} is in use by another loradock up (process ${holder.pid}); stop that one or choose another folder with --state-dir`,
         );
       }
       // Left behind by a run that was killed.
@@ -92,22 +79,18 @@ function lock(path: string, stateDir: string): () => void {
   }
 }
 
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) === "EPERM";
-  }
-}
-
 /**
  * Looks whether each port can be bound, before anything is started.
  * @throws UserError that names the port, who needs it, and the flag that chooses another.
  */
 export async function checkPorts(ports: readonly NeededPort[]): Promise<void> {
-  for (const { host, port, what, flag } of ports) {
+  for (const [index, { host, port, what, flag }] of ports.entries()) {
+    const other = ports.slice(0, index).find((earlier) => earlier.port === port && port !== 0);
+    if (other !== undefined) {
+      throw new UserError(
+        `${other.flag} and ${flag} both say ${port}; choose another port for ${what} with ${flag}`,
+      );
+    }
     const code = await bindError(host, port);
     if (code === undefined) continue;
     const why =

@@ -1,5 +1,4 @@
 /** The node of a single machine as a process: runs an API server's pods as local processes. */
-import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { UserError } from "#base/errors.ts";
@@ -7,6 +6,7 @@ import { parseChoice, parsePort } from "#cli/parse.ts";
 import { loadKubeConfig } from "#kube/config.ts";
 import { kubeletTokenFile } from "#local/kubelet-token.ts";
 import { chooseEngine, ENGINES } from "#local/pods/engine-choice.ts";
+import { makeFolder } from "#local/pods/files.ts";
 import { runNode } from "#local/run-node.ts";
 import { parentGone } from "#local/supervise.ts";
 import { createLog } from "#telemetry/log.ts";
@@ -60,7 +60,7 @@ await runProcess("kubelet", async (signal) => {
     return 0;
   }
   const stateDir = resolve(values["state-dir"]);
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  makeFolder(stateDir);
   const format = parseChoice("--log-format", ["text", "json"])(values["log-format"]);
   const config = await loadKubeConfig({
     kubeconfigPath: values.kubeconfig,

@@ -13,6 +13,7 @@ import { silentLog } from "#test/support/silent-log.ts";
 import { formatAddress, parseListenAddress } from "./address.ts";
 import { BodyTooLarge, readBody } from "./body.ts";
 import { probesFetch } from "./probes.ts";
+import { requestUrl } from "./request-url.ts";
 import { type ListenOptions, listen, type TlsFiles } from "./server.ts";
 
 async function serve(
@@ -66,6 +67,26 @@ test("a taken port is one sentence with the address and the cure", async (t) => 
     serve(t, () => {}, { host: "203.0.113.1" }),
     /no such address; set --port/,
   );
+});
+
+test("whatever stands where a request's path should be is a path", () => {
+  const paths = [
+    "/a?b=c",
+    "//",
+    "///x",
+    "/%",
+    "*",
+    "",
+    "http://[",
+    "http://",
+    "\\\\",
+    "//h:99999/",
+  ];
+  for (const target of paths) assert.equal(requestUrl(target).hostname, "localhost", target);
+  assert.equal(requestUrl("/a?b=c").search, "?b=c");
+  assert.equal(requestUrl("//api/v1").pathname, "//api/v1");
+  assert.equal(requestUrl("http://elsewhere:1/v1/models?a=b").pathname, "/v1/models");
+  assert.equal(requestUrl(undefined).pathname, "/");
 });
 
 test("the stop lets requests in flight finish and closes their connections", async (t) => {

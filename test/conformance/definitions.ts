@@ -44,6 +44,7 @@ export function definitionTests(target: Target): void {
       spec: { ...crd.spec, conversion: { strategy: "None" } },
     });
     await established(target, crd);
+    assert.equal((await target.get(pathOf(group))).at("metadata.finalizers"), undefined);
     const status = (await target.get(pathOf(group))).at("status");
     assert.deepEqual(at(status, "storedVersions"), ["v1"]);
     assert.deepEqual(at(status, "acceptedNames"), crd.spec.names);

@@ -434,6 +434,26 @@ export function errorTests(target: Target): void {
     });
   });
 
+  for (const query of ["limit=abc", "limit=1.5", "watch=true&timeoutSeconds=abc"]) {
+    it(`a number that is none: ${query}`, async () => {
+      const value = query.split("=").at(-1);
+      (await target.get(`/api/v1/configmaps?${query}`)).refused({
+        code: 400,
+        reason: "BadRequest",
+        message: `strconv.ParseInt: parsing "${value}": invalid syntax`,
+      });
+    });
+  }
+
+  it("a body that goes too deep", async () => {
+    const body = `${'{"x":'.repeat(20_000)}1${"}".repeat(20_000)}`;
+    const refused = (await target.request("POST", await path(), { body })).expect(400);
+    assert.match(
+      refused.textAt("message"),
+      /^the object provided is unrecognized \(must be of type ConfigMap\): couldn't get version\/kind; json parse error: invalid character '{' exceeded max depth/,
+    );
+  });
+
   it("a list in a namespace that is not there is empty", async () => {
     const list = (await target.get("/api/v1/namespaces/nowhere/configmaps")).expect(200);
     assert.deepEqual(list.items, []);

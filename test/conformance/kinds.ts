@@ -421,6 +421,37 @@ export function kindTests(target: Target): void {
     assert.deepEqual(made.at("data"), { key: "dmFsdWU=" });
     assert.equal(made.at("stringData"), undefined);
   });
+
+  it("who writes stringData manages data, unless it applies", async () => {
+    const path = `/api/v1/namespaces/${await target.namespace()}/secrets`;
+    const secret = (value: string) => ({
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: "one" },
+      stringData: { key: value },
+    });
+    const made = await target.create(`${path}?fieldManager=m`, secret("value"));
+    const managed = (answer: typeof made) => answer.at("metadata.managedFields.0.fieldsV1");
+    assert.deepEqual(managed(made), {
+      "f:data": { ".": {}, "f:key": {} },
+      "f:type": {},
+    });
+    const put = await target.put(`${path}/one?fieldManager=m`, secret("other"));
+    assert.deepEqual(managed(put.expect(200)), managed(made));
+    const applied = await target.patch(`${path}/one?fieldManager=a`, "apply", secret("third"));
+    assert.deepEqual(applied.expect(200).at("data"), { key: "dGhpcmQ=" });
+  });
+
+  it("a config map's keys that other languages know", async () => {
+    const path = `/api/v1/namespaces/${await target.namespace()}/configmaps`;
+    const text = `{"metadata":{"name":"one"},"data":{"__proto__":"a","constructor":"b","toString":"c"}}`;
+    const made = (await target.request("POST", path, { body: text })).expect(201);
+    assert.match(made.text, /"__proto__":"a","constructor":"b","toString":"c"/);
+    const patch = `{"data":{"__proto__":"z","valueOf":"d"}}`;
+    const patched = await target.patch(`${path}/one`, "merge", patch);
+    assert.match(patched.expect(200).text, /"__proto__":"z".*"valueOf":"d"/);
+    assert.deepEqual((await target.get(`${path}?labelSelector=constructor`)).items, []);
+  });
 }
 
 async function wholeLife(target: Target, label: string, kind: KindCase): Promise<void> {

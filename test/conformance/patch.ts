@@ -66,6 +66,91 @@ export function patchTests(target: Target): void {
     assert.deepEqual(valid.expect(200).at("data"), { a: "4", d: "4", e: "3" });
   });
 
+  for (const [what, operation, message] of [
+    ["no operation", 1, "number into Go value of type handlers.jsonPatchOp"],
+    ["no name", { op: 1, path: "/a" }, "number into Go struct field jsonPatchOp.op of type string"],
+    [
+      "no path",
+      { op: "add", path: 1 },
+      "number into Go struct field jsonPatchOp.path of type string",
+    ],
+  ] as const) {
+    it(`JSON: an operation of the wrong type: ${what}`, async () => {
+      const path = await maps();
+      await target.create(path, configMap("one"));
+      (await target.patch(`${path}/one`, "json", [operation])).refused({
+        code: 400,
+        reason: "BadRequest",
+        message: `error decoding patch: json: cannot unmarshal ${message}`,
+      });
+    });
+  }
+
+  for (const [what, operations] of Object.entries({
+    "an unknown name": [{ op: "frob", path: "/data/a" }],
+    "no name": [{ path: "/data/a" }],
+    "no path": [{ op: "add", value: "1" }],
+    "a path that is none": [{ op: "add", path: "data", value: "1" }],
+    // Each copy holds all the copies before it.
+    "copies of copies": Array.from({ length: 40 }, (_, i) => ({
+      op: "copy",
+      from: "/metadata",
+      path: `/metadata/annotations/k${i}`,
+    })),
+  })) {
+    it(`JSON: ${what}`, async () => {
+      const path = await maps();
+      await target.create(path, configMap("one", {}, { annotations: { a: "b" } }));
+      (await target.patch(`${path}/one`, "json", operations)).refused({
+        code: 422,
+        reason: "Invalid",
+        message: "the server rejected our request due to an error in our request",
+        details: {},
+      });
+    });
+  }
+
+  it("JSON: a value that is left out is null", async () => {
+    const path = await maps();
+    await target.create(path, configMap("one", { a: "1", b: "2" }));
+    const patched = await target.patch(`${path}/one`, "json", [{ op: "add", path: "/data/a" }]);
+    assert.equal(patched.expect(200).at("data.a") ?? "", "");
+  });
+
+  it("JSON: too many operations", async () => {
+    const path = await maps();
+    await target.create(path, configMap("one"));
+    const operation = { op: "test", path: "/data/none", value: null };
+    const operations = Array.from({ length: 10_001 }, () => operation);
+    (await target.patch(`${path}/one`, "json", operations)).refused({
+      code: 413,
+      reason: "RequestEntityTooLarge",
+      message:
+        "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001",
+    });
+  });
+
+  for (const [kind, prefix] of [
+    ["merge", "error decoding patch: "],
+    ["strategic", ""],
+  ] as const) {
+    it(`${kind}: a body that goes too deep`, async () => {
+      const path = await maps();
+      await target.create(path, configMap("one"));
+      (await target.patch(`${path}/one`, kind, nested(50_000))).refused({
+        code: 400,
+        reason: "BadRequest",
+        message: `${prefix}invalid character '{' exceeded max depth`,
+      });
+    });
+
+    it(`${kind}: a body that goes deep`, async () => {
+      const path = await maps();
+      await target.create(path, configMap("one"));
+      (await target.patch(`${path}/one`, kind, nested(900))).expect(200);
+    });
+  }
+
   it("JSON: a test that fails", async () => {
     const path = await maps();
     await target.create(path, configMap("one"));
@@ -250,3 +335,6 @@ export function patchTests(target: Target): void {
     invalidAdapter(answer, "spec.replicas", 'Unsupported value: 2: supported values: "1"');
   });
 }
+
+/** Objects in an object that has no field of that name. */
+const nested = (depth: number) => `${'{"x":'.repeat(depth)}1${"}".repeat(depth)}`;

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { lasting } from "./answer.ts";
 import { invalidAdapter } from "./model-adapter.ts";
-import { adapter, configMap, deployment, GROUP, pod, replicaSet } from "./objects.ts";
+import { adapter, configMap, definition, deployment, GROUP, pod, replicaSet } from "./objects.ts";
+import { define } from "./prepare.ts";
 import type { Target } from "./target.ts";
 
 export function subresourceTests(target: Target): void {
@@ -139,6 +140,26 @@ export function subresourceTests(target: Target): void {
       });
     });
   }
+
+  it("scale of a custom kind whose number is not there yet", async () => {
+    const group = `${target.unique("scale")}.example.com`;
+    const subresources = {
+      status: {},
+      scale: { specReplicasPath: ".spec.replicas", statusReplicasPath: ".status.replicas" },
+    };
+    await define(target, definition(group, "Thing", { subresources }));
+    const path = `/apis/${group}/v1/namespaces/${await target.namespace()}/things`;
+    const object = { apiVersion: `${group}/v1`, kind: "Thing", metadata: { name: "one" } };
+    await target.create(path, object);
+    (await target.get(`${path}/one/scale`)).expect(500);
+    const patched = await target.patch(`${path}/one/scale`, "merge", { spec: { replicas: 4 } });
+    assert.deepEqual(patched.expect(200).at("spec"), { replicas: 4 });
+    assert.equal((await target.get(`${path}/one`)).at("spec.replicas"), 4);
+    const { resources } = (await target.get(`/apis/${group}/v1`)).body;
+    assert.ok(Array.isArray(resources));
+    const names = resources.map((resource) => Object(resource).name);
+    assert.deepEqual(names, ["things", "things/status", "things/scale"]);
+  });
 
   it("a negative scale", async () => {
     const path = await apps("deployments");

@@ -6,7 +6,7 @@ const POLL_MS = 5;
 export async function eventually<T>(
   what: string,
   check: () => T | Promise<T>,
-  timeoutMs = 5_000,
+  timeoutMs = 20_000,
 ): Promise<Exclude<NonNullable<T>, false>> {
   const end = Date.now() + timeoutMs;
   for (;;) {

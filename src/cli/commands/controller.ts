@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import type { SchedulerName } from "#api/model-adapter.ts";
 import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
+import { UserError } from "#base/errors.ts";
 import { MANAGER_DEFAULTS, type ManagerOptions, runManager } from "#controller/manager.ts";
 import { runtimeEngine } from "#engine/runtime.ts";
 import { sglangEngine } from "#engine/sglang.ts";
@@ -9,7 +10,7 @@ import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { parseListenAddress } from "#serve/address.ts";
 import { createLog } from "#telemetry/log.ts";
-import type { Command, CommandContext } from "../command.ts";
+import type { Command, CommandContext, CommandOption } from "../command.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger } from "../parse.ts";
 
 interface ControllerFlags {
@@ -26,8 +27,17 @@ interface ControllerFlags {
   metricsBindAddress: string;
   kubeApiQps: number;
   kubeApiBurst: number;
+  metricsSecure: boolean;
+  debugMode: boolean;
   logFormat: "text" | "json";
 }
+
+/** Taken so that AIBrix's manifests start: what they turn on or off is not here. */
+const WITHOUT_EFFECT: readonly CommandOption[] = [
+  ["--controllers <names>", "there is one controller, for ModelAdapters"],
+  ["--disable-webhook [boolean]", "there is no webhook"],
+  ["--enable-http2 [boolean]", "probes and metrics speak HTTP/1.1"],
+].map(([flags = "", why]) => ({ flags, description: `without effect: ${why}` }));
 
 /** `loradock controller`: the ModelAdapter controller, with AIBrix's flags. */
 export const controllerCommand: Command = {
@@ -66,6 +76,12 @@ export const controllerCommand: Command = {
       parse: parseDurationMs("--leader-election-renew-deadline"),
     },
     {
+      flags: "--leader-election-resource-lock <kind>",
+      description: "what candidates hold: leases",
+      default: "leases",
+      parse: parseChoice("--leader-election-resource-lock", ["leases"]),
+    },
+    {
       flags: "--model-adapter-scheduler-policy <name>",
       description: "what schedulerName default means: default or least-adapters",
       default: MANAGER_DEFAULTS.schedulerPolicy,
@@ -94,6 +110,12 @@ export const controllerCommand: Command = {
       default: ":8080",
     },
     {
+      flags: "--metrics-secure [boolean]",
+      description: "not there yet: /metrics is served without TLS",
+      default: "false",
+      parse: parseBoolean("--metrics-secure"),
+    },
+    {
       flags: "--kube-api-qps <number>",
       description: "requests per second to the API server",
       default: "100",
@@ -106,6 +128,13 @@ export const controllerCommand: Command = {
       parse: parseInteger("--kube-api-burst", 1),
     },
     {
+      flags: "--debug-mode [boolean]",
+      description: "log more",
+      default: "false",
+      parse: parseBoolean("--debug-mode"),
+    },
+    ...WITHOUT_EFFECT,
+    {
       flags: "--log-format <form>",
       description: "text (klog's form) or json",
       default: "text",
@@ -117,8 +146,14 @@ export const controllerCommand: Command = {
 
 async function run(flags: ControllerFlags, context: CommandContext): Promise<void> {
   const { clock, env, signal, stderr } = context;
+  if (flags.metricsSecure) {
+    throw new UserError(
+      "--metrics-secure: /metrics has no TLS yet; leave the flag out, or turn /metrics off with --metrics-bind-address=0",
+    );
+  }
   const log = createLog({
     format: flags.logFormat,
+    level: flags.debugMode ? "debug" : "info",
     clock,
     write: (line) => {
       stderr.write(line);

@@ -1,8 +1,8 @@
-import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { codeOf, messageOf, UserError } from "#base/errors.ts";
 import { startHub } from "#local/hub/hub.ts";
 import { seedHub } from "#local/hub/seed.ts";
+import { makeFolder } from "#local/pods/files.ts";
 import { createLog } from "#telemetry/log.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { parsePort } from "../parse.ts";
@@ -34,13 +34,23 @@ export const hubCommand: Command = {
   run: (flags, context) => run(flags as unknown as HubFlags, context),
 };
 
+function makeDir(dir: string): void {
+  try {
+    makeFolder(dir);
+  } catch (error) {
+    throw new UserError(
+      `cannot make the folder ${dir} (${messageOf(error)}); choose another --dir`,
+    );
+  }
+}
+
 async function run(flags: HubFlags, context: CommandContext): Promise<void> {
   const dir = resolve(context.cwd, flags.dir);
   const { clock, signal, stderr } = context;
   const write = (line: string) => void stderr.write(line);
   const log = createLog({ format: "text", clock, write });
   try {
-    await mkdir(dir, { recursive: true });
+    makeDir(dir);
     if (flags.seed === true) await seedHub(dir);
     const hub = await startHub({ dir, host: flags.host, port: flags.port, log }, signal);
     log.info("The hub serves", { dir, HF_ENDPOINT: hub.url });

@@ -20,12 +20,24 @@ export const runtimeCommand: Command = {
   name: "runtime",
   summary: "run the sidecar of an inference engine",
   description: `Fetches LoRA adapters and loads them into the engine beside it. The environment sets the rest:
-  INFERENCE_ENGINE (vllm, sglang), INFERENCE_ENGINE_ENDPOINT (http://localhost:8000), INFERENCE_ENGINE_VERSION,
-  INFERENCE_ENGINE_API_KEY, INFERENCE_ENGINE_MAX_LORA_RANK, AIBRIX_ADAPTER_DIR (/tmp/aibrix/adapters),
-  AIBRIX_CREDENTIALS_DIR (/var/run/secrets/aibrix), DOWNLOADER_LOCAL_DIR (/tmp/aibrix/models), HF_ENDPOINT, HF_TOKEN,
-  ARTIFACT_HTTP_ALLOW_PRIVATE, ARTIFACT_ALLOW_PICKLE, ARTIFACT_DOWNLOAD_TIMEOUT and
-  VLLM_LORA_MODULES_LOADING_TIMEOUT (seconds), METRIC_SCRAPE_PATH (/metrics), METRICS_ENABLE_TRANSFORMATION (1),
-  METRICS_RAW_PASSTHROUGH_MODE (0), LORADOCK_RUNTIME_TOKEN_FILE.`,
+
+  INFERENCE_ENGINE                   vllm or sglang
+  INFERENCE_ENGINE_ENDPOINT          http://localhost:8000
+  INFERENCE_ENGINE_VERSION
+  INFERENCE_ENGINE_API_KEY
+  INFERENCE_ENGINE_MAX_LORA_RANK
+  AIBRIX_ADAPTER_DIR                 /tmp/aibrix/adapters
+  AIBRIX_CREDENTIALS_DIR             /var/run/secrets/aibrix
+  DOWNLOADER_LOCAL_DIR               /tmp/aibrix/models
+  HF_ENDPOINT, HF_TOKEN
+  ARTIFACT_HTTP_ALLOW_PRIVATE        0
+  ARTIFACT_ALLOW_PICKLE              0
+  ARTIFACT_DOWNLOAD_TIMEOUT          in seconds
+  VLLM_LORA_MODULES_LOADING_TIMEOUT  in seconds
+  METRIC_SCRAPE_PATH                 /metrics
+  METRICS_ENABLE_TRANSFORMATION      1
+  METRICS_RAW_PASSTHROUGH_MODE       0
+  LORADOCK_RUNTIME_TOKEN_FILE`,
   options: [
     {
       flags: "--host <address>",

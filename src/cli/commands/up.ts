@@ -1,5 +1,4 @@
 import { isAbsolute, relative, resolve } from "node:path";
-import { UserError } from "#base/errors.ts";
 import { ENGINES } from "#local/pods/engine-choice.ts";
 import { runUp } from "#local/up/up.ts";
 import { createLog } from "#telemetry/log.ts";
@@ -20,6 +19,9 @@ interface UpFlags {
 /** Exit status of a shell's command that Ctrl-C ended. */
 const INTERRUPTED = 130;
 
+/** Others have to know a port before it is bound. */
+const PORT_MIN = 1;
+
 /** `loradock up`: everything on one machine. */
 export const upCommand: Command = {
   name: "up",
@@ -36,19 +38,19 @@ export const upCommand: Command = {
       flags: "--api-port <port>",
       description: "port of the Kubernetes API on 127.0.0.1",
       default: "16443",
-      parse: parseFixedPort("--api-port"),
+      parse: parsePort("--api-port", PORT_MIN),
     },
     {
       flags: "--gateway-port <port>",
       description: "port of the gateway on 127.0.0.1",
       default: "8888",
-      parse: parseFixedPort("--gateway-port"),
+      parse: parsePort("--gateway-port", PORT_MIN),
     },
     {
       flags: "--hub-port <port>",
       description: "port of the model hub on 127.0.0.1",
       default: "16480",
-      parse: parseFixedPort("--hub-port"),
+      parse: parsePort("--hub-port", PORT_MIN),
     },
     {
       flags: "--once",
@@ -75,15 +77,6 @@ export const upCommand: Command = {
   ],
   run: (flags, context) => run(flags as unknown as UpFlags, context),
 };
-
-/** Others have to know the port before it is bound. */
-function parseFixedPort(flag: string): (text: string) => number {
-  return (text) => {
-    const port = parsePort(flag)(text);
-    if (port === 0) throw new UserError(`${flag}: 0 is no port to be found at; choose one`);
-    return port;
-  };
-}
 
 async function run(flags: UpFlags, context: CommandContext): Promise<void> {
   const { clock, env, signal, stdout, stderr, cwd } = context;

@@ -47,13 +47,16 @@ export function heldBy(
   return recorded || (root !== undefined && isNamedAfter(adapter, root)) ? "outdated" : "foreign";
 }
 
-/** Whether what an engine lists can only have come from us: somebody else may have used the name, but hardly the path. */
+/**
+ * Whether what an engine lists can only have come from us: somebody else may have used the name, but hardly the path. `isLeft`: an earlier
+ * adapter of the name may have left it, whose weights are none of this one's.
+ */
 export function isKnown(
   adapter: ModelAdapter,
-  { root, records }: Pick<Listing, "root" | "records">,
+  { root, isLeft, records }: Pick<Listing, "root" | "records"> & { isLeft: boolean },
 ): boolean {
   if (root === undefined) return false;
-  return records.some((one) => one.path === root) || isNamedAfter(adapter, root);
+  return records.some((one) => one.path === root) || (!isLeft && isNamedAfter(adapter, root));
 }
 
 /** Whether a path is one that adapters of this name are loaded from, whatever the version. */

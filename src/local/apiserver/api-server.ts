@@ -1,10 +1,10 @@
 import { randomInt, randomUUID } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "#base/clock.ts";
 import { formatAddress } from "#serve/address.ts";
 import { listen } from "#serve/server.ts";
 import type { Log } from "#telemetry/log.ts";
+import { makeFolder } from "../pods/files.ts";
 import { Registry } from "./registry/registry.ts";
 import type { ApiContext } from "./server/api-context.ts";
 import { loadOrMakePki } from "./server/pki.ts";
@@ -50,7 +50,7 @@ export async function startApiServer(
   signal: AbortSignal,
 ): Promise<ApiServer> {
   const { stateDir, host, clock, log } = options;
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  makeFolder(stateDir);
   const store = new Store(join(stateDir, "api.db"));
   const leave = new AbortController();
   try {

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { messageOf } from "#base/errors.ts";
+import { requestUrl } from "#serve/request-url.ts";
 import type { Log } from "#telemetry/log.ts";
 import { type RepoFile, Repositories, type Snapshot } from "./repository.ts";
 
@@ -87,7 +88,7 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const url = new URL(request.url ?? "/", "http://hub");
+  const url = requestUrl(request.url);
   if (url.pathname === "/healthz") return sendJson(response, 200, { status: "ok" });
   const api = API.exec(url.pathname);
   const resolve = RESOLVE.exec(url.pathname);

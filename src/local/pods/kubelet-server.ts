@@ -7,6 +7,7 @@ import { WebSocketServer } from "ws";
 import type { Container, KubeStatus, Pod } from "#api/kubernetes.ts";
 import { type Clock, fromTimestamp } from "#base/clock.ts";
 import { messageOf } from "#base/errors.ts";
+import { requestUrl } from "#serve/request-url.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { ContainerCommand } from "./container-command.ts";
 import { execInContainer } from "./container-exec.ts";
@@ -132,7 +133,7 @@ async function answer(
   response: ServerResponse,
   leave: AbortSignal,
 ): Promise<void> {
-  if (new URL(request.url ?? "/", "http://kubelet").pathname === "/healthz") {
+  if (requestUrl(request.url).pathname === "/healthz") {
     response.end("ok");
     return;
   }
@@ -153,7 +154,7 @@ function targetOf(options: KubeletServerOptions, request: IncomingMessage): Targ
   if (!isAuthorized(request, options.token)) {
     throw new Refusal(401, "Unauthorized", "Unauthorized");
   }
-  const url = new URL(request.url ?? "/", "http://kubelet");
+  const url = requestUrl(request.url);
   const [action, namespace, name, containerName, ...rest] = url.pathname
     .slice(1)
     .split("/")

@@ -176,7 +176,7 @@ describe("kubelet", () => {
         ],
       },
     );
-    const pod = await here.ready("web");
+    const pod = await here.up("web");
     assert.equal(pod.spec.nodeName, "loradock");
     assert.match(pod.status?.podIP ?? "", /^127\.20\.\d+\.\d+$/);
     assert.equal(await here.logOf(pod), `hello from ${pod.status?.podIP}\nup\n`);
@@ -301,7 +301,7 @@ describe("kubelet", () => {
     const script = `cat $KUBECONFIG; echo; ${serving()}`;
     await Promise.all(["a", "b"].map((name) => here.run(name, script)));
     await here.run("host", serving(), { hostNetwork: true });
-    const [a, b, host] = [await here.ready("a"), await here.ready("b"), await here.ready("host")];
+    const [a, b, host] = [await here.up("a"), await here.up("b"), await here.up("host")];
     assert.notEqual(a.status?.podIP, b.status?.podIP);
     assert.equal(host.status?.podIP, "127.0.0.1");
     const kubeconfig = JSON.parse((await here.logOf(a)).split("\n")[0] ?? "");
@@ -328,7 +328,7 @@ describe("kubelet", () => {
     const data = (token: string) => ({ token: Buffer.from(token).toString("base64") });
     const metadata = { name: "keys", namespace: "default" };
     await here.kube.create(SECRETS, { metadata, data: data("first") });
-    const pod = await here.ready("needy");
+    const pod = await here.up("needy");
     assert.equal(await here.logOf(pod), "first\nup\n");
     const file = join(here.stateDir, "pods", pod.metadata.uid ?? "", "volumes/keys/token");
     assert.equal(readFileSync(file, "utf8"), "first");

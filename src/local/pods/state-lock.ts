@@ -1,7 +1,7 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "#base/errors.ts";
-import { readFileIfThere, writeFileAtomically } from "./files.ts";
+import { makeFolder, readFileIfThere, writeFileAtomically } from "./files.ts";
 import { isAlive, ownIdentity, type ProcessIdentity, parseIdentity } from "./process-table.ts";
 
 const lockFile = (stateDir: string) => join(stateDir, "kubelet.lock");
@@ -22,7 +22,7 @@ export const isStateLocked = (stateDir: string) => holderOf(stateDir) !== undefi
  * Throws a `UserError` when another kubelet is alive.
  */
 export function lockState(stateDir: string): () => void {
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  makeFolder(stateDir);
   const path = lockFile(stateDir);
   const holder = holderOf(stateDir);
   if (holder !== undefined) {

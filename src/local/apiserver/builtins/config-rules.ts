@@ -50,7 +50,7 @@ function typeErrors(secret: JsonObject, data: JsonObject): FieldError[] {
   }
   if (type === "kubernetes.io/basic-auth") {
     const names = ["username", "password"];
-    const hasOne = names.some((name) => name in data);
+    const hasOne = names.some((name) => Object.hasOwn(data, name));
     return hasOne ? [] : names.map((name) => required(key("data", name)));
   }
   return (NEEDED_KEYS[type] ?? []).flatMap((name) => {
@@ -81,7 +81,7 @@ export function configMapErrors(map: JsonObject, old: JsonObject | undefined): F
   let size = 0;
   for (const [name, text] of Object.entries(texts)) {
     errors.push(...byRule(configKey, key("data", name), name));
-    if (name in bytes) {
+    if (Object.hasOwn(bytes, name)) {
       errors.push(invalid(key("data", name), name, "duplicate of key present in binaryData"));
     }
     size += Buffer.byteLength(String(text));

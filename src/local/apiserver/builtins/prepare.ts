@@ -49,6 +49,7 @@ const PREPARE: { readonly [key: string]: Prepare } = {
       withDataSources(spec, objectAt(old, "spec")),
     ),
   "/Pod": preparePod,
+  // Webhooks may have added some.
   "/Secret": (secret) => withStringData(secret),
   "/Service": (service, old) =>
     mapMember(service, "spec", (spec) =>
@@ -129,6 +130,11 @@ function gatedCondition(pod: JsonObject): JsonObject {
     message: "Scheduling is blocked due to non-empty scheduling gates",
   };
   return { conditions: [condition] };
+}
+
+/** A Secret as everybody but server-side apply sees it, and any other object as it is. */
+export function asSeen(kind: Kind, object: JsonObject): JsonObject {
+  return kindKey(kind) === "/Secret" ? withStringData(object) : object;
 }
 
 /** `stringData` is only a way to write: it goes over `data` and is not kept. */

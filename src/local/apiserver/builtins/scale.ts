@@ -17,14 +17,20 @@ const META_FIELDS = ["name", "namespace", "uid", "resourceVersion", "creationTim
  * @throws ApiError when a custom object has no number of replicas
  */
 export function scaleOf(kind: Kind, object: JsonObject): JsonObject {
-  const { specReplicasPath, statusReplicasPath } = kind.scale ?? BUILTIN_PATHS;
-  const replicas = at(object, specReplicasPath);
-  if (kind.custom && replicas === undefined) {
+  const { specReplicasPath } = kind.scale ?? BUILTIN_PATHS;
+  if (kind.custom && at(object, specReplicasPath) === undefined) {
     const text = `the spec replicas field ${JSON.stringify(specReplicasPath)} does not exist`;
     throw new ApiError(500, "InternalError", `Internal error occurred: ${text}`, {
       causes: [{ message: text }],
     });
   }
+  return scaleToChange(kind, object);
+}
+
+/** The Scale that a write starts from: no number of replicas is 0 there. */
+export function scaleToChange(kind: Kind, object: JsonObject): JsonObject {
+  const { specReplicasPath, statusReplicasPath } = kind.scale ?? BUILTIN_PATHS;
+  const replicas = at(object, specReplicasPath);
   const metadata = objectAt(object, "metadata");
   const shown = META_FIELDS.filter((name) => name in metadata).map((name): [string, Json] => [
     name,

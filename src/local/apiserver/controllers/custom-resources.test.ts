@@ -6,7 +6,8 @@ import { ManualClock } from "#test/support/manual-clock.ts";
 import { MemoryObjects } from "#test/support/memory-objects.ts";
 import { silentLog as log } from "#test/support/silent-log.ts";
 import { objectAt, objectsAt, stringsAt } from "../json-access.ts";
-import { CLEANUP_FINALIZER, runCustomResourceController } from "./custom-resources.ts";
+import { CLEANUP_FINALIZER } from "../registry/removal.ts";
+import { runCustomResourceController } from "./custom-resources.ts";
 
 const NAME = { namespace: "", name: "things.x.org" };
 
@@ -67,13 +68,13 @@ class World {
 }
 
 describe("custom resources", () => {
-  it("are established once they are defined, and held for their clean-up", async (t) => {
+  it("are established once they are defined", async (t) => {
     const here = new World(t);
     here.start();
     here.define(["x.org/hold"]);
     await eventually("established", () => here.condition("Established").startsWith("True"));
     assert.equal(here.condition("NamesAccepted"), "True NoConflicts");
-    assert.deepEqual(here.finalizers(), ["x.org/hold", CLEANUP_FINALIZER]);
+    assert.deepEqual(here.finalizers(), ["x.org/hold"]);
     const writes = here.api.writes.length;
     await here.clock.advance(60_000);
     assert.equal(here.api.writes.length, writes, "and that is all");
@@ -82,7 +83,8 @@ describe("custom resources", () => {
   it("go after all their objects", async (t) => {
     const here = new World(t);
     here.start();
-    here.define();
+    // As the deletion leaves it.
+    here.define([CLEANUP_FINALIZER]);
     await eventually("established", () => here.condition("Established").startsWith("True"));
     here.make("a");
     here.make("b", ["x.org/hold"]);

@@ -5,11 +5,10 @@ import { type HandlerResult, WorkQueue } from "#kube/workqueue.ts";
 import { objectAt, objectsAt, stringAt } from "../json-access.ts";
 import { establishedStatus } from "../kinds/crd-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
+import { CLEANUP_FINALIZER } from "../registry/removal.ts";
 import { finalizersOf, isDeleting } from "./collection-plan.ts";
 import { BACKOFF_MAX_MS, type ControllerDeps, ignoreAbsence, nameOf, turn } from "./controller.ts";
 
-/** Keeps a CustomResourceDefinition until its objects are gone. */
-export const CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io";
 /** Objects that go are heard of; this often they are looked at anyway. */
 const LOOK_ANYWAY_MS = 5_000;
 
@@ -67,12 +66,6 @@ function reconcile(
     }
   };
   if (!isDeleting(definition)) {
-    if (!finalizers.includes(CLEANUP_FINALIZER)) {
-      // The version makes sure that no other finalizer is lost.
-      const { resourceVersion = "" } = objectAt(definition, "metadata");
-      const metadata = { resourceVersion, finalizers: [...finalizers, CLEANUP_FINALIZER] };
-      api.patch(definitions, name, { metadata });
-    }
     writeStatus(establishedStatus(definition, toTimestamp(clock.now())));
     return undefined;
   }

@@ -210,7 +210,7 @@ function mainResource(kind: Kind): JsonObject {
 }
 
 function subresourcesOf(kind: Kind): JsonObject[] {
-  return [...kind.subresources].sort().map((name) => ({
+  return (kind.custom ? kind.subresources : [...kind.subresources].sort()).map((name) => ({
     name: `${kind.plural}/${name}`,
     singularName: "",
     namespaced: kind.namespaced,

@@ -10,7 +10,7 @@ import { rootType } from "../merge/merge-types.ts";
 import { dropNulls } from "../merge/typed-values.ts";
 import { duplicateFields } from "../schema/duplicate-fields.ts";
 import { invalid } from "../schema/field-error.ts";
-import { goJsonError } from "../schema/go-json-error.ts";
+import { goDepthError, goJsonError } from "../schema/go-json-error.ts";
 import { goTypeError } from "../schema/go-type-error.ts";
 import { typeName } from "../schema/schema-validate.ts";
 import { applyDefaults, prune } from "../schema/structural.ts";
@@ -52,6 +52,10 @@ export function parseBody(body: Body): { object: JsonObject; duplicates: string[
   } catch (error) {
     const why = body.isYaml ? messageOf(error).split("\n")[0] : goJsonError(body.text);
     throw badRequest(`couldn't get version/kind; json parse error: ${why}${summaryOf(body)}`);
+  }
+  const tooDeep = body.isYaml ? undefined : goDepthError(body.text);
+  if (tooDeep !== undefined) {
+    throw badRequest(`couldn't get version/kind; json parse error: ${tooDeep}${summaryOf(body)}`);
   }
   if (!isObject(value)) {
     throw badRequest(

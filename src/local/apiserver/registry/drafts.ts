@@ -1,6 +1,6 @@
 import { toTimestamp } from "#base/clock.ts";
 import { isObject, type JsonObject, jsonEqual } from "#base/json.ts";
-import { prepareBuiltin } from "../builtins/prepare.ts";
+import { asSeen, prepareBuiltin } from "../builtins/prepare.ts";
 import { validateBuiltin } from "../builtins/validation.ts";
 import { stringAt } from "../json-access.ts";
 import { defaultCrd, validateCrd } from "../kinds/crd-kinds.ts";
@@ -56,7 +56,7 @@ export function draftCreation(
     throw new ApiError(500, "", "resourceVersion should not be set on objects to be created");
   }
   const clean = withoutDuplicateOwners(
-    withoutSystemFields(inNamespace(kind, object, identity.namespace)),
+    withoutSystemFields(inNamespace(kind, asSeen(kind, object), identity.namespace)),
     options.warn,
   );
   const isGenerated =
@@ -130,7 +130,7 @@ export function draftUpdate(
       `the name of the object (${stringAt(given, "name")}) does not match the name on the URL (${name})`,
     );
   }
-  const own = inNamespace(kind, after, stringAt(old, "namespace"));
+  const own = inNamespace(kind, asSeen(kind, after), stringAt(old, "namespace"));
   const version = stringAt(given, "resourceVersion");
   const isUnconditional = version === "" || version === "0";
   if (isUnconditional && (kind.custom || CONDITIONAL.has(kind.plural))) {

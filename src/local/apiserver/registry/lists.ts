@@ -5,7 +5,7 @@ import type { Kind } from "../kinds/kind.ts";
 import { goJsonError } from "../schema/go-json-error.ts";
 import { ApiError, badRequest, expired, invalidObject } from "./api-error.ts";
 import { metadataOf } from "./meta.ts";
-import { isTrue } from "./options.ts";
+import { isTrue, wholeNumber } from "./options.ts";
 import type { Registry } from "./registry.ts";
 import { selectorOf } from "./selectors.ts";
 
@@ -30,13 +30,10 @@ const MATCHES = ["Exact", "NotOlderThan"];
 
 /** @throws ApiError (400, 422) for a query that cannot be read. */
 export function listQuery(query: URLSearchParams): ListQuery {
-  const limit = query.get("limit") ?? "0";
-  if (!/^-?\d+$/.test(limit))
-    throw badRequest(`limit: ${JSON.stringify(limit)} is no whole number`);
   const result = {
     labelSelector: query.get("labelSelector") ?? "",
     fieldSelector: query.get("fieldSelector") ?? "",
-    limit: Math.max(0, Number(limit)),
+    limit: Math.max(0, wholeNumber(query, "limit")),
     continueToken: query.get("continue") ?? "",
     resourceVersion: query.get("resourceVersion") ?? "",
     resourceVersionMatch: query.get("resourceVersionMatch") ?? "",

@@ -2,6 +2,7 @@ import type { JsonObject } from "#base/json.ts";
 import { applyMergePatch } from "#base/merge-patch.ts";
 import { stringAt } from "../json-access.ts";
 import { resourceOf } from "../kinds/catalog.ts";
+import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { admitted } from "./decode.ts";
 import { asObject, metadataOf } from "./meta.ts";
@@ -40,7 +41,8 @@ export function localApi(registry: Registry, manager: string): ObjectApi {
       }),
     create: (kind: Kind, object: JsonObject) => {
       const namespace = stringAt(metadataOf(object), "namespace");
-      return registry.createNow(kind, namespace, admitted(kind, object, options), options);
+      const named = { apiVersion: groupVersionOf(kind), kind: kind.kind, ...object };
+      return registry.createNow(kind, namespace, admitted(kind, named, options), options);
     },
     patch: (kind: Kind, name: ObjectName, patch: JsonObject, subresource?: "status") =>
       registry.rewriteNow(

@@ -75,6 +75,16 @@ function managerOfAgent(userAgent: string): string {
 
 export const isTrue = (text: string | null) => text !== null && /^(1|t|true)$/i.test(text);
 
+/**
+ * A whole number of a query, 0 when it is left out.
+ * @throws ApiError (400) in the words of Go.
+ */
+export function wholeNumber(query: URLSearchParams, name: string): number {
+  const text = query.get(name) || "0";
+  if (/^[+-]?\d+$/.test(text)) return Number(text);
+  throw badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+}
+
 function dryRunErrors(values: readonly string[]): FieldError[] {
   const odd = values.filter((value) => value !== "All");
   return odd.length === 0 ? [] : [notSupported("dryRun", odd, ["All"])];
@@ -143,7 +153,7 @@ function fromQuery(query: URLSearchParams): JsonObject {
   const grace = query.get("gracePeriodSeconds");
   const policy = query.get("propagationPolicy");
   const orphan = query.get("orphanDependents");
-  if (grace !== null) options["gracePeriodSeconds"] = Number(grace);
+  if (grace !== null) options["gracePeriodSeconds"] = wholeNumber(query, "gracePeriodSeconds");
   if (policy !== null) options["propagationPolicy"] = policy;
   if (orphan !== null) options["orphanDependents"] = isTrue(orphan);
   if (query.has("dryRun")) options["dryRun"] = query.getAll("dryRun");

@@ -1,5 +1,5 @@
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
-import { applyJsonPatch, JsonPatchError } from "#base/json-patch.ts";
+import { applyJsonPatch, JSON_PATCH_OPERATIONS_MAX, JsonPatchError } from "#base/json-patch.ts";
 import { applyMergePatch } from "#base/merge-patch.ts";
 import { stringAt } from "../json-access.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
@@ -12,7 +12,8 @@ import {
 } from "../merge/managed-fields.ts";
 import { StrategicMergeError, strategicMerge } from "../merge/strategic-merge.ts";
 import { type FieldError, forbidden, invalid, required } from "../schema/field-error.ts";
-import { goJsonError } from "../schema/go-json-error.ts";
+import { goDepthError, goJsonError } from "../schema/go-json-error.ts";
+import { goTypeName } from "../schema/go-type-error.ts";
 import { ApiError, badRequest, invalidObject } from "./api-error.ts";
 import { parseBody } from "./decode.ts";
 import type { WriteOptions } from "./options.ts";
@@ -74,23 +75,47 @@ export function patched(kind: Kind, object: JsonObject, patch: Patch): JsonObjec
   } catch {
     throw badRequest(`error decoding patch: ${goJsonError(patch.text)}`);
   }
-  if (patch.type === JSON_PATCH && !Array.isArray(body)) {
-    throw badRequest(
-      `error decoding patch: json: cannot unmarshal ${isObject(body) ? "object" : typeof body} into Go value of type []handlers.jsonPatchOp`,
-    );
+  const tooDeep = goDepthError(patch.text);
+  if (tooDeep !== undefined) {
+    throw badRequest(`${patch.type === STRATEGIC ? "" : "error decoding patch: "}${tooDeep}`);
   }
+  if (patch.type === JSON_PATCH) requireOperations(body);
   try {
     if (patch.type === JSON_PATCH) return objectOf(applyJsonPatch(object, body));
     if (!isObject(body)) throw badRequest("error decoding patch: the patch is not an object");
     if (patch.type === STRATEGIC) return strategicMerge(kind.schema, object, body);
     return objectOf(applyMergePatch(object, body));
   } catch (error) {
-    if (error instanceof JsonPatchError) {
-      throw error.kind === "malformed" ? badRequest(error.message) : unprocessable();
-    }
+    if (error instanceof JsonPatchError) throw unprocessable();
     if (error instanceof StrategicMergeError) throw badRequest(error.message);
     throw error;
   }
+}
+
+/**
+ * Checks what the API looks at before it applies a JSON patch.
+ * @throws ApiError (400) in the words of Go for what is no list of operations, (413) for too many.
+ */
+function requireOperations(body: unknown): void {
+  const cannot = (value: unknown, into: string) =>
+    badRequest(
+      `error decoding patch: json: cannot unmarshal ${goTypeName(value as Json)} into Go ${into}`,
+    );
+  if (!Array.isArray(body)) throw cannot(body, "value of type []handlers.jsonPatchOp");
+  for (const operation of body) {
+    if (!isObject(operation)) throw cannot(operation, "value of type handlers.jsonPatchOp");
+    for (const field of ["op", "path", "from"]) {
+      const value = operation[field] ?? "";
+      if (typeof value === "string") continue;
+      throw cannot(value, `struct field jsonPatchOp.${field} of type string`);
+    }
+  }
+  if (body.length <= JSON_PATCH_OPERATIONS_MAX) return;
+  throw new ApiError(
+    413,
+    "RequestEntityTooLarge",
+    `Request entity too large: The allowed maximum operations in a JSON patch is ${JSON_PATCH_OPERATIONS_MAX}, got ${body.length}`,
+  );
 }
 
 function objectOf(value: unknown): JsonObject {

@@ -15,6 +15,8 @@ export type Removal =
   /** It is marked already, and this request changes nothing. */
   | { readonly step: "wait"; readonly object: JsonObject };
 
+/** Keeps a CustomResourceDefinition that was deleted until its objects are gone. */
+export const CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io";
 const ORPHAN = "orphan";
 const FOREGROUND = "foregroundDeletion";
 const PROTECTED_NAMESPACES = ["default", "kube-system", "kube-public"];
@@ -81,8 +83,11 @@ function deletionFinalizers(kind: Kind, object: JsonObject, request: DeleteReque
   const others = held.filter((name) => name !== ORPHAN && name !== FOREGROUND);
   const isWanted = (name: string, own: DeleteRequest["propagationPolicy"]) =>
     policy === undefined ? held.includes(name) : policy === own;
+  const isDefinition = kind.kind === "CustomResourceDefinition" && !kind.custom;
+  const cleans = isDefinition && !isDeleting(object) && !held.includes(CLEANUP_FINALIZER);
   return [
     ...others,
+    ...(cleans ? [CLEANUP_FINALIZER] : []),
     ...(isWanted(ORPHAN, "Orphan") ? [ORPHAN] : []),
     ...(isWanted(FOREGROUND, "Foreground") ? [FOREGROUND] : []),
   ];

@@ -7,7 +7,7 @@ import type { StoredChange } from "../storage/change.ts";
 import { ApiError, expired } from "./api-error.ts";
 import { type ListQuery, list, listOptionsError, listQuery } from "./lists.ts";
 import { withMetadata } from "./meta.ts";
-import { isTrue } from "./options.ts";
+import { isTrue, wholeNumber } from "./options.ts";
 import type { Registry } from "./registry.ts";
 import { type Selector, selectorOf } from "./selectors.ts";
 
@@ -48,15 +48,12 @@ export function watchQuery(query: URLSearchParams, random: () => number): WatchQ
   const plain = new URLSearchParams(query);
   plain.delete("resourceVersionMatch");
   plain.delete("sendInitialEvents");
-  const seconds = Number(query.get("timeoutSeconds") ?? 0);
+  const seconds = wholeNumber(query, "timeoutSeconds");
   return {
     ...listQuery(plain),
     allowBookmarks,
     sendInitialEvents: isTrue(sendInitialEvents),
-    timeoutMs:
-      Number.isInteger(seconds) && seconds > 0
-        ? seconds * 1000
-        : Math.round(TIMEOUT_MIN_MS * (1 + random())),
+    timeoutMs: seconds > 0 ? seconds * 1000 : Math.round(TIMEOUT_MIN_MS * (1 + random())),
   };
 }
 

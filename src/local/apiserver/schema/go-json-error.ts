@@ -7,6 +7,25 @@ export function goJsonError(text: string): string {
   return new Scanner(text).complaint() ?? "invalid JSON";
 }
 
+/** Go goes ten times as deep; what walks through objects here needs a stack for it. */
+const DEPTH_MAX = 1_000;
+
+/**
+ * What Go's JSON decoder says about JSON that is nested too deeply to be walked through.
+ * @param text a text that `JSON.parse` takes.
+ */
+export function goDepthError(text: string): string | undefined {
+  if (text.length <= DEPTH_MAX) return undefined;
+  let depth = 0;
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]]/g)) {
+    if (token === "}" || token === "]") depth--;
+    else if ((token === "{" || token === "[") && ++depth > DEPTH_MAX) {
+      return `invalid character '${token}' exceeded max depth`;
+    }
+  }
+  return undefined;
+}
+
 const END = "unexpected end of JSON input";
 const SPACE = /[ \t\r\n]/;
 const LITERALS: Record<string, string> = { t: "true", f: "false", n: "null" };

@@ -1,8 +1,8 @@
-import { isObject, type JsonObject } from "#base/json.ts";
+import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { builtinDefinitionName } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { definitionOf, objectMetaSchema } from "./kubernetes-schema.ts";
-import { validateSchema } from "./schema-validate.ts";
+import { typeName, validateSchema } from "./schema-validate.ts";
 
 /** Go's names for what its JSON decoder found, and for what the field is. */
 const FOUND: Record<string, string> = { boolean: "bool", integer: "number" };
@@ -32,6 +32,12 @@ export function goTypeError(kind: Kind, object: JsonObject): string | undefined 
     return `json: cannot unmarshal ${FOUND[actual] ?? actual} into Go struct field ${structField(kind, field)} of type ${GO_TYPES[wanted] ?? wanted}`;
   }
   return undefined;
+}
+
+/** What Go's decoder calls the type of a value. */
+export function goTypeName(value: Json): string {
+  const name = typeName(value);
+  return FOUND[name] ?? name;
 }
 
 /** `Struct.path.of.the.field`: the innermost struct, and the names of fields, without keys and positions. */

@@ -1,4 +1,6 @@
+import type { JsonObject } from "#base/json.ts";
 import { methodNotSupported } from "../registry/api-error.ts";
+import type { User } from "../registry/object-api.ts";
 import { bodyBytes, type Exchange, sendObject } from "./exchange.ts";
 import type { RequestInfo } from "./request-info.ts";
 
@@ -13,20 +15,36 @@ export async function answerReview(exchange: Exchange, info: RequestInfo): Promi
   if (review === undefined) return false;
   if (exchange.method !== "POST") throw methodNotSupported();
   await bodyBytes(exchange);
-  const status =
-    review === "SelfSubjectReview"
-      ? { userInfo: { username: user.name, groups: [...user.groups] } }
-      : { allowed: true, reason: "RBAC is stored on a single machine, not enforced" };
   sendObject(exchange, 201, {
-    kind: review,
+    kind: review.kind,
     apiVersion: `${info.group}/${info.version}`,
     metadata: {},
-    status,
+    spec: {},
+    status: review.status(user),
   });
   return true;
 }
 
-const REVIEWS: { readonly [path: string]: string } = {
-  "authorization.k8s.io/v1/selfsubjectaccessreviews": "SelfSubjectAccessReview",
-  "authentication.k8s.io/v1/selfsubjectreviews": "SelfSubjectReview",
+interface Review {
+  readonly kind: string;
+  readonly status: (user: User) => JsonObject;
+}
+
+const REVIEWS: { readonly [path: string]: Review | undefined } = {
+  "authorization.k8s.io/v1/selfsubjectaccessreviews": {
+    kind: "SelfSubjectAccessReview",
+    status: () => ({ allowed: true, reason: "RBAC is stored on a single machine, not enforced" }),
+  },
+  "authorization.k8s.io/v1/selfsubjectrulesreviews": {
+    kind: "SelfSubjectRulesReview",
+    status: () => ({
+      resourceRules: [{ verbs: ["*"], apiGroups: ["*"], resources: ["*"] }],
+      nonResourceRules: [{ verbs: ["*"], nonResourceURLs: ["*"] }],
+      incomplete: false,
+    }),
+  },
+  "authentication.k8s.io/v1/selfsubjectreviews": {
+    kind: "SelfSubjectReview",
+    status: ({ name, groups }) => ({ userInfo: { username: name, groups: [...groups] } }),
+  },
 };

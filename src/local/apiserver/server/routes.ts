@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf } from "#base/errors.ts";
+import { requestUrl } from "#serve/request-url.ts";
 import type { Log } from "#telemetry/log.ts";
 import { ApiError, methodNotSupported, notFound } from "../registry/api-error.ts";
 import type { ApiContext } from "./api-context.ts";
@@ -27,7 +28,7 @@ export async function answer(
   response: ServerResponse,
   context: ApiContext,
 ): Promise<void> {
-  const url = urlOf(request);
+  const url = requestUrl(request.url);
   try {
     if (HEALTH.some((path) => url.pathname === path || url.pathname.startsWith(`${path}/`))) {
       const headers = {
@@ -42,8 +43,6 @@ export async function answer(
     refuse(request, response, error, context.log);
   }
 }
-
-const urlOf = (request: IncomingMessage) => new URL(request.url ?? "/", "https://api");
 
 function exchangeOf(
   request: IncomingMessage,
@@ -122,7 +121,7 @@ function refuse(
   const refusal = asApiError(error);
   if (refusal.code >= 500 && !(error instanceof ApiError)) {
     log.error("A request failed", {
-      request: `${request.method} ${urlOf(request).pathname}`,
+      request: `${request.method} ${requestUrl(request.url).pathname}`,
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
   }
@@ -146,7 +145,7 @@ export async function answerUpgrade(
   context: ApiContext,
 ): Promise<void> {
   try {
-    const url = urlOf(request);
+    const url = requestUrl(request.url);
     if (context.tokens.authenticate(request.headers.authorization) === undefined) {
       throw new ApiError(401, "Unauthorized", "Unauthorized");
     }

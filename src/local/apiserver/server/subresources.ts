@@ -1,6 +1,6 @@
 import { toTimestamp } from "#base/clock.ts";
 import { isObject, type JsonObject } from "#base/json.ts";
-import { scaleOf, withScale } from "../builtins/scale.ts";
+import { scaleOf, scaleToChange, withScale } from "../builtins/scale.ts";
 import { validateScale } from "../builtins/validation.ts";
 import { objectAt, objectsAt, stringAt, stringsAt } from "../json-access.ts";
 import { scaleSchema } from "../kinds/builtin-kinds.ts";
@@ -73,7 +73,7 @@ async function answerScale(
   const scaleKind: Kind = { ...kind, custom: false, schema: scaleSchema() };
   const wanted = (current: JsonObject): JsonObject => {
     if (method === "PUT") return parseBody(bodyOf(bytes, type)).object;
-    return patched(scaleKind, scaleOf(kind, current), patchOf(scaleKind, type, bytes));
+    return patched(scaleKind, scaleToChange(kind, current), patchOf(scaleKind, type, bytes));
   };
   const written = await registry.rewrite(
     kind,

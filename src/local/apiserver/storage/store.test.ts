@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -35,6 +35,18 @@ test("a store is what it was after it was closed, its revision included", async 
   assert.equal(second.history.since("/things", revision - 1), undefined, "the past is forgotten");
   assert.deepEqual(second.history.since("/things", revision), []);
   second.close();
+});
+
+test("nobody else may read what is kept", async (t) => {
+  const path = join(await tempFolder(t), "api.db");
+  writeFileSync(path, "", { mode: 0o644 });
+  const store = new Store(path);
+  store.put(key("one"), { name: "one" });
+  for (const file of [path, `${path}-wal`]) {
+    const found = statSync(file, { throwIfNoEntry: false });
+    assert.equal((found?.mode ?? 0) & 0o077, 0, file);
+  }
+  store.close();
 });
 
 test("lists are in order, by namespace, and can be had as they were", () => {

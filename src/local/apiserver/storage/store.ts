@@ -1,3 +1,4 @@
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { messageOf, UserError } from "#base/errors.ts";
 import { isObject, type JsonObject } from "#base/json.ts";
@@ -165,9 +166,16 @@ function withRevision(object: JsonObject, revision: number): JsonObject {
   return { ...object, metadata };
 }
 
+/** Secrets are in it. What SQLite keeps beside the file gets the same mode. */
+function keepPrivate(path: string): void {
+  closeSync(openSync(path, "a", 0o600));
+  chmodSync(path, 0o600);
+}
+
 function openDatabase(path: string): DatabaseSync {
   let database: DatabaseSync | undefined;
   try {
+    if (path !== ":memory:") keepPrivate(path);
     database = new DatabaseSync(path);
     // One process at a time; a second one fails at once instead of sharing half of the memory.
     database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;");
@@ -187,7 +195,7 @@ function openDatabase(path: string): DatabaseSync {
     database?.close();
     if (error instanceof UserError) throw error;
     throw new UserError(
-      `the store ${path} cannot be used (${messageOf(error)}); is another API server using it, is the disk full, may the file be written?`,
+      `the store ${path} cannot be used (${messageOf(error)}); is another API server using it, is the disk full, may the file be written? If it is damaged, move it away to begin anew`,
       { cause: error },
     );
   }
