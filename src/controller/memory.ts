@@ -132,15 +132,17 @@ export class Memory {
   /** Whether anything failed that a changed Secret could mend. */
   isFailing(adapter: ModelAdapter): boolean {
     const works = this.#of(adapter).pods.values();
-    return [...works].some((work) => this.loadFailure(adapter, work) !== undefined);
+    return [...works].some(
+      (work) => this.loadFailure(adapter, work) !== undefined || work.unloadFailure !== undefined,
+    );
   }
 
-  /** What an adapter's loads failed for until `sinceMs` may be mended: they are tried again at once. */
+  /** What an adapter's loads and unloads failed for until `sinceMs` may be mended: they are tried again at once. */
   forgetFailures(adapter: ModelAdapter, sinceMs: number): void {
     for (const work of this.#of(adapter).pods.values()) {
-      if (work.loadFailure !== undefined && work.loadFailure.atMs <= sinceMs) {
-        work.loadFailure = undefined;
-      }
+      const isOld = (failure: Failure | undefined) => (failure?.atMs ?? 0) <= sinceMs;
+      if (isOld(work.loadFailure)) work.loadFailure = undefined;
+      if (isOld(work.unloadFailure)) work.unloadFailure = undefined;
     }
   }
 

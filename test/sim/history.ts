@@ -22,6 +22,7 @@ export class History {
   readonly #slices = new Map<string, Mark>();
   /** EndpointSlices whose last write was not answered. */
   readonly #lost = new Set<string>();
+  readonly #held = new Map<string, number>();
   readonly #records = new Set<string>();
   readonly #secrets = new Map<string, number>();
 
@@ -81,6 +82,15 @@ export class History {
 
   #noteRecord(adapter: ModelAdapter): void {
     for (const pod of recordedPods(adapter)) this.#records.add(`${adapter.metadata.name} ${pod}`);
+  }
+
+  /** An engine has an adapter of the name from now on, or no longer. */
+  noteHeld(adapter: string): void {
+    this.#held.set(adapter, this.#time.now());
+  }
+
+  heldChangedMs(adapter: string): number {
+    return this.#held.get(adapter) ?? 0;
   }
 
   /** Whoever wrote the object last does not know whether it did. */

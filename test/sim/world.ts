@@ -219,6 +219,7 @@ class World {
     this.#isDirty = true;
     const held = pod.engine.held.get(name);
     this.#note(`${pod.name} holds ${name}: ${held?.content ?? "no more"} ${held?.by ?? ""}`);
+    this.#history.noteHeld(name);
     const adapter = this.#facts.adapter(name);
     if (adapter === undefined) return;
     const wanted = this.#facts.wantedContent(adapter, pod);

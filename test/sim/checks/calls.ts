@@ -2,9 +2,10 @@
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { FINALIZER } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
-import { LEASES } from "#kube/client.ts";
+import { TOMBSTONES_NAME } from "#controller/tombstones.ts";
+import { CONFIG_MAPS, LEASES } from "#kube/client.ts";
 import type { Sent } from "../api-network.ts";
-import { LEASE, RENEW_DEADLINE_MS } from "../controllers.ts";
+import { LEASE, RENEW_DEADLINE_MS, SYSTEM } from "../controllers.ts";
 import type { Call } from "../engine-network.ts";
 import { readySinceMs, recordedOn } from "../facts.ts";
 import { namesIn } from "../history.ts";
@@ -71,6 +72,10 @@ export class CallChecks {
   #checkLoad(adapter: ModelAdapter | undefined, pod: SimPod, name: string): void {
     const { facts, report, time, history, calm } = this.#context;
     if (adapter === undefined) {
+      // It was let go while the load was under way, and that is written down.
+      const map = facts.server.find(CONFIG_MAPS, { namespace: SYSTEM, name: TOMBSTONES_NAME });
+      const isBuried = (text: string) => text.includes(`"${name}"`) && text.includes(pod.uid);
+      if (Object.values(map?.data ?? {}).some(isBuried)) return;
       report("unrecorded-load", `load of ${name}, which there is not`);
       return;
     }

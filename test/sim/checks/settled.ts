@@ -7,7 +7,7 @@ import { SYSTEM } from "../controllers.ts";
 import { isOwned } from "../facts.ts";
 import { namesIn } from "../history.ts";
 import type { SimPod } from "../sim-pod.ts";
-import type { CheckContext } from "./context.ts";
+import { type CheckContext, Lasting } from "./context.ts";
 import type { RetryChecks } from "./retries.ts";
 
 /** A look at a pod, five seconds of its being Ready, a load, a few writes. */
@@ -15,6 +15,7 @@ const SLACK_MS = 20_000;
 /** The collector's longest delay. */
 const COLLECTED_MS = 35_000;
 /** A load that was broken off may come late; only then is a tombstone let go. */
+const MOMENT_MS = 3000;
 const LATE_MS = 65_000;
 const UNLOAD_BACKOFF_MS = 80_000;
 
@@ -26,6 +27,7 @@ interface Problem {
 export class SettledChecks {
   readonly #context: CheckContext;
   readonly #retries: RetryChecks;
+  readonly #lasting = new Lasting();
   /** When a name was last somebody else's. */
   readonly #takenMs = new Map<string, number>();
   /** When an adapter was last seen on a pod that should not have it. */
@@ -45,8 +47,11 @@ export class SettledChecks {
       ...this.#leftovers(since),
     ];
     for (const { text, dueMs } of problems) {
-      if (time.now() > dueMs) report("not-converged", text);
+      // What has just come about, at whatever moment, is seen to in the next.
+      const lastedMs = this.#lasting.lastedMs(text, true, time.now(), 0);
+      if (time.now() > dueMs && lastedMs > MOMENT_MS) report("not-converged", text);
     }
+    this.#lasting.endLook();
     return problems.length === 0;
   }
 
@@ -92,7 +97,9 @@ export class SettledChecks {
     if (isTaken) this.#takenMs.set(name, time.now());
     const freeMs = this.#takenMs.get(name) ?? 0;
     if (isTaken && time.now() < since + COLLECTED_MS) return [{ text: "taken", dueMs: time.now() }];
-    const fromMs = Math.max(since, freeMs, history.specChangedMs(uid), ...dues);
+    // A load may have come late.
+    const heldMs = history.heldChangedMs(name);
+    const fromMs = Math.max(since, freeMs, heldMs, history.specChangedMs(uid), ...dues);
     // An engine may still come to a load of a namesake that is gone.
     const left = elsewhere.map((pod) => ({
       text: `${name}: left on ${pod.name}`,
