@@ -19,12 +19,16 @@ test("mounted keys serve when the request brings none, as Kubernetes mounts them
 
 test("secrets are taken out of texts that others wrote", () => {
   const scrub = scrubberOf(
-    { huggingface_token: "hf_abcdef", headers: '{"Authorization":"Bearer tok-123456"}' },
+    {
+      huggingface_token: "hf_abcdef\n",
+      headers: '{"Authorization":"Bearer tok-123456"}',
+      aws_region: "us-west-2",
+    },
     "https://user:passw0rd@host/a?X-Amz-Signature=f00dface",
     "sk-engine-key",
   );
   assert.equal(
-    scrub("hf_abcdef, tok-123456, passw0rd, f00dface, sk-engine-key, user"),
-    "***, ***, ***, ***, ***, user",
+    scrub("hf_abcdef, tok-123456, passw0rd, f00dface, sk-engine-key, user, s3://x-us-west-2"),
+    "***, ***, ***, ***, ***, user, s3://x-us-west-2",
   );
 });

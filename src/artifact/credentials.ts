@@ -84,6 +84,9 @@ export function headersOf(credentials: Credentials): Record<string, string> {
 /** Shorter values are words that appear everywhere; masking them would only garble texts. */
 const SECRET_LENGTH_MIN = 6;
 
+/** Keys of a Secret that say where, not who: masking a region would garble names of buckets. */
+const OPEN_KEYS = new Set(["aws_region", "aws_endpoint_url", "TOS_REGION", "TOS_ENDPOINT"]);
+
 /**
  * A function that takes the secrets of one delivery out of texts made elsewhere: an engine or a store
  * may echo what it was sent.
@@ -93,7 +96,9 @@ export function scrubberOf(
   artifactUrl: string,
   ...more: readonly string[]
 ): (text: string) => string {
-  const secrets = [...Object.values(credentials), ...headerValues(credentials), ...more];
+  const kept = Object.entries(credentials).filter(([key]) => !OPEN_KEYS.has(key));
+  const values = kept.map(([, value]) => value.trim());
+  const secrets = [...values, ...headerValues(credentials), ...more];
   if (/^https?:/i.test(artifactUrl) && URL.canParse(artifactUrl)) {
     const url = new URL(artifactUrl);
     secrets.push(url.password, url.search, ...url.searchParams.values());

@@ -15,7 +15,7 @@ import type { HttpClient } from "./http-client.ts";
 import { memberPath } from "./member-path.ts";
 import { isVisibleFolder } from "./path.ts";
 import { checkPinnedSha256 } from "./pinned-sha256.ts";
-import { RANGES_MAX } from "./read-ahead.ts";
+import { RangeBuffers } from "./read-ahead.ts";
 import {
   type ArtifactSource,
   type Content,
@@ -95,7 +95,7 @@ export interface Delivery {
 export function createDelivery(options: DeliveryOptions): Delivery {
   const store = new VersionStore(options.root);
   const slots = new Semaphore(PARALLEL_FILES_MAX);
-  const context = { ...options, store, slots, ranges: new Semaphore(RANGES_MAX) };
+  const context = { ...options, store, slots, ranges: new RangeBuffers() };
   return {
     store,
     open: () => store.open(options.clock.now(), STAGING_AGE_MAX_MS),
@@ -120,7 +120,7 @@ const isNoSpaceError = (error: unknown) =>
 interface Context extends DeliveryOptions {
   readonly store: VersionStore;
   readonly slots: Semaphore;
-  readonly ranges: Semaphore;
+  readonly ranges: RangeBuffers;
 }
 
 /** @throws ArtifactError InvalidArtifact when the folder is no adapter that an engine could load. */
@@ -255,10 +255,10 @@ async function fetchListed(
       settings,
     );
   }
-  await checkSpace(context, listing.files);
   // Without an identity a half download could belong to other content: it gets a key of its own.
   const known = listing.identity ?? `${context.clock.now()}`;
   const staged = await store.stage(name, versionId(source.location, known));
+  await checkSpace(context, listing.files, staged);
   const wantsSha256 =
     listing.identity === undefined || listing.archive || request.sha256 !== undefined;
   const { slots, ranges, clock, content } = context;
@@ -298,11 +298,18 @@ async function fetchListed(
   return version;
 }
 
-async function checkSpace(context: Context, files: readonly RemoteFile[]): Promise<void> {
+/** Before the first byte; what a broken download left in `staged` has its room already. */
+async function checkSpace(
+  context: Context,
+  files: readonly RemoteFile[],
+  staged: string,
+): Promise<void> {
   const { store, content } = context;
   const needed = files.reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0);
   if (needed > BYTES_MAX[content]) throw tooLarge(content);
-  if (needed + FREE_BYTES_MIN > (await store.freeBytes())) throw noSpace(store.root);
+  const here = (await listTree(staged)).reduce((sum, file) => sum + file.sizeBytes, 0);
+  const missing = Math.max(0, needed - here);
+  if (missing + FREE_BYTES_MIN > (await store.freeBytes())) throw noSpace(store.root);
 }
 
 const tooLarge = (content: Content) =>

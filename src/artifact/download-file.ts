@@ -2,11 +2,10 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { exponentialMs } from "#base/backoff.ts";
 import type { Clock } from "#base/clock.ts";
-import type { Semaphore } from "#base/semaphore.ts";
 import { createHasher, type Digest, type DigestAlgorithm, type Hasher } from "./digest.ts";
 import { ArtifactError } from "./errors.ts";
 import { transportError } from "./http-client.ts";
-import { openInRanges } from "./read-ahead.ts";
+import { openInRanges, type RangeBuffers } from "./read-ahead.ts";
 import type { ArtifactSource, RemoteFile } from "./source.ts";
 
 /** Tries without a byte of progress between them, before a source is given up. */
@@ -21,7 +20,7 @@ export interface DownloadOptions {
   readonly path: string;
   readonly bytesMax: number;
   /** Places for ranges that are fetched side by side, shared by all files. */
-  readonly ranges: Semaphore;
+  readonly ranges: RangeBuffers;
   /** The content's SHA-256 is wanted, whatever the source tells. */
   readonly wantsSha256: boolean;
   readonly clock: Clock;

@@ -4,6 +4,7 @@ import type { Clock } from "#base/clock.ts";
 import type { Semaphore } from "#base/semaphore.ts";
 import { downloadFile, withRetries } from "./download-file.ts";
 import type { ArtifactError } from "./errors.ts";
+import type { RangeBuffers } from "./read-ahead.ts";
 import type { ArtifactSource, RemoteFile } from "./source.ts";
 
 export interface FetchOptions {
@@ -28,7 +29,7 @@ export interface FetchLimits {
   /** Files that are fetched at the same time, over all adapters. */
   readonly slots: Semaphore;
   /** Ranges that are fetched side by side, over all files. */
-  readonly ranges: Semaphore;
+  readonly ranges: RangeBuffers;
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { Semaphore } from "#base/semaphore.ts";
+import { Semaphore } from "#base/semaphore.ts";
 import { ArtifactError } from "./errors.ts";
 import type { ArtifactSource, FileBytes, RemoteFile } from "./source.ts";
 
@@ -7,11 +7,41 @@ export const RANGE_BYTES = 4 << 20;
 /** Ranges in memory or on their way, over all files: what bounds the memory of downloads. */
 export const RANGES_MAX = 8;
 
+/** A place in memory for one range. */
+interface RangeBuffer {
+  readonly bytes: Buffer;
+  release(): void;
+}
+
+/**
+ * The memory of all downloads: a few buffers that are used again and again, because garbage of this size
+ * would be collected late. Given back to the system when nobody downloads.
+ */
+export class RangeBuffers {
+  readonly #places = new Semaphore(RANGES_MAX);
+  #free: Buffer[] = [];
+  #held = 0;
+
+  async acquire(signal: AbortSignal): Promise<RangeBuffer> {
+    const leave = await this.#places.acquire(signal);
+    const bytes = this.#free.pop() ?? Buffer.allocUnsafeSlow(RANGE_BYTES);
+    this.#held++;
+    return {
+      bytes,
+      release: () => {
+        this.#free.push(bytes);
+        if (--this.#held === 0) this.#free = [];
+        leave();
+      },
+    };
+  }
+}
+
 export interface ReadAheadOptions {
   readonly source: ArtifactSource;
   readonly file: RemoteFile;
   /** Shared by all files that are read at the same time. */
-  readonly ranges: Semaphore;
+  readonly ranges: RangeBuffers;
 }
 
 /**
@@ -49,47 +79,60 @@ async function* inOrder(
   const { ranges } = options;
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
-  const ahead: { chunks: Promise<Uint8Array[]>; release: () => void }[] = [];
+  const ahead: Promise<{ bytes: Uint8Array; release: () => void }>[] = [];
   let next = first.to;
   const lookAhead = () => {
     while (ahead.length < RANGES_MAX && next < sizeBytes) {
       const range = { from: next, to: Math.min(next + RANGE_BYTES, sizeBytes) };
       next = range.to;
-      const place = ranges.acquire(either);
-      const chunks = place.then(() => fetchRange(options, range, either));
+      const fetched = ranges.acquire(either).then((buffer) => {
+        return fetchRange(options, range, buffer, either);
+      });
       // It is told when its turn comes, or never, when one before it failed.
-      chunks.catch(() => {});
-      ahead.push({ chunks, release: () => void place.then((free) => free()).catch(() => {}) });
+      fetched.catch(() => {});
+      ahead.push(fetched);
     }
   };
   try {
     lookAhead();
     yield* counted(options.file, first.stream, first.to - first.from);
-    for (let range = ahead[0]; range !== undefined; range = ahead[0]) {
-      yield* await range.chunks;
+    for (let head = ahead[0]; head !== undefined; head = ahead[0]) {
+      const { bytes, release } = await head;
+      // Who asks for the next piece has done with this one.
+      yield bytes;
       ahead.shift();
-      range.release();
+      release();
       lookAhead();
     }
   } finally {
     stop.abort();
-    for (const { release } of ahead) release();
-    await Promise.allSettled(ahead.map(({ chunks }) => chunks));
+    for (const left of await Promise.allSettled(ahead)) {
+      if (left.status === "fulfilled") left.value.release();
+    }
   }
 }
 
 async function fetchRange(
   { source, file }: ReadAheadOptions,
   { from, to }: { from: number; to: number },
+  { bytes: buffer, release }: RangeBuffer,
   signal: AbortSignal,
-): Promise<Uint8Array[]> {
-  const bytes = await source.read(file, { from, to }, signal);
-  if (bytes.startsAt !== from || bytes.endsAt !== to) {
-    throw new ArtifactError("Unreachable", `${file.path}: the server stopped answering ranges`);
+) {
+  try {
+    const bytes = await source.read(file, { from, to }, signal);
+    if (bytes.startsAt !== from || bytes.endsAt !== to) {
+      throw new ArtifactError("Unreachable", `${file.path}: the server stopped answering ranges`);
+    }
+    let done = 0;
+    for await (const chunk of counted(file, bytes.stream, to - from)) {
+      buffer.set(chunk, done);
+      done += chunk.length;
+    }
+    return { bytes: buffer.subarray(0, done), release };
+  } catch (error) {
+    release();
+    throw error;
   }
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of counted(file, bytes.stream, to - from)) chunks.push(chunk);
-  return chunks;
 }
 
 /** Passes on exactly so many bytes: one that is missing in a range would shift all that follows. */

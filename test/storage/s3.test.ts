@@ -139,6 +139,35 @@ test("keys from the environment, and from mounted files before them", async (t) 
   assert.equal(second["code"], "AccessDenied", second.text);
 });
 
+test("web identity: the role of the pod's service account, without any key", async (t) => {
+  // Once moto asks for signatures it asks also where AWS does not: here it asks nobody.
+  const open = await startMoto();
+  t.after(() => open.close());
+  const role = await open.role("pod", READ);
+  const token = join(await tempFolder(t), "token");
+  await writeFile(token, "header.claims.signature");
+  const { way, sidecar } = await world(t, {
+    AWS_ROLE_ARN: role,
+    AWS_WEB_IDENTITY_TOKEN_FILE: token,
+    AWS_ENDPOINT_URL_STS: open.url,
+    AWS_REGION: "us-east-1",
+  });
+  way.target = open.url;
+  await open.put("artifacts", adapterFiles("loras/sql"));
+  const answer = await sidecar.load("a", "s3://artifacts/loras/sql");
+  assert.equal(answer.status, 200, answer.text);
+  assert.ok(way.asked.length > 0);
+  for (const { headers } of way.asked) {
+    assert.match(String(headers.authorization), /Credential=ASIA/);
+    assert.ok(headers["x-amz-security-token"]);
+  }
+  // A Secret that names only the region leaves the rest to the platform.
+  const again = await sidecar.load("b", "s3://artifacts/loras/sql", {
+    credentials: { aws_region: "us-east-1" },
+  });
+  assert.equal(again.status, 200, again.text);
+});
+
 test("a large file comes in ranges side by side, through cuts, 503, SlowDown and wrong lengths", async (t) => {
   const { way, sidecar } = await world(t);
   let answered = 0;

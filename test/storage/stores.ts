@@ -56,6 +56,8 @@ export interface Moto {
   put(bucket: string, files: Record<string, Buffer>): Promise<void>;
   /** A user who may do what the policy's actions say on everything. */
   user(name: string, actions: readonly string[]): Promise<Keys>;
+  /** A role with that policy, for whoever brings a token of the cluster's; returns its ARN. */
+  role(name: string, actions: readonly string[]): Promise<string>;
   /** From now on signatures and policies count. */
   enforce(): Promise<void>;
   close(): Promise<void>;
@@ -89,6 +91,14 @@ export async function startMoto(): Promise<Moto> {
     return text;
   }
 
+  const policyOf = (actions: readonly string[]) =>
+    JSON.stringify({
+      Version: "2012-10-17",
+      Statement: [{ Effect: "Allow", Action: actions, Resource: "*" }],
+    });
+  const field = (text: string, tag: string) =>
+    new RegExp(`<${tag}>([^<]+)</${tag}>`).exec(text)?.[1] ?? "";
+
   return {
     url,
     put: async (bucket, files) => {
@@ -100,20 +110,30 @@ export async function startMoto(): Promise<Moto> {
       }
     },
     user: async (name, actions) => {
-      const statement = { Effect: "Allow", Action: actions, Resource: "*" };
-      const policy = { Version: "2012-10-17", Statement: [statement] };
       await iam("CreateUser", { UserName: name });
       await iam("PutUserPolicy", {
         UserName: name,
         PolicyName: "p",
-        PolicyDocument: JSON.stringify(policy),
+        PolicyDocument: policyOf(actions),
       });
       const text = await iam("CreateAccessKey", { UserName: name });
-      const field = (tag: string) => new RegExp(`<${tag}>([^<]+)</${tag}>`).exec(text)?.[1] ?? "";
       return {
-        aws_access_key_id: field("AccessKeyId"),
-        aws_secret_access_key: field("SecretAccessKey"),
+        aws_access_key_id: field(text, "AccessKeyId"),
+        aws_secret_access_key: field(text, "SecretAccessKey"),
       };
+    },
+    role: async (name, actions) => {
+      const trust = { Effect: "Allow", Principal: "*", Action: "sts:AssumeRoleWithWebIdentity" };
+      const text = await iam("CreateRole", {
+        RoleName: name,
+        AssumeRolePolicyDocument: JSON.stringify({ Version: "2012-10-17", Statement: [trust] }),
+      });
+      await iam("PutRolePolicy", {
+        RoleName: name,
+        PolicyName: "p",
+        PolicyDocument: policyOf(actions),
+      });
+      return field(text, "Arn");
     },
     enforce: async () => {
       await fetch(`${url}/moto-api/reset-auth`, { method: "POST", body: "0" });

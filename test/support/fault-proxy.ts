@@ -26,6 +26,8 @@ export interface WayRequest {
 }
 
 export interface FaultProxy extends TestServer {
+  /** Base URL of the store. */
+  target: string;
   readonly asked: WayRequest[];
   /** GETs of an object's bytes, by the end of its key. */
   gets(key: string): WayRequest[];
@@ -36,6 +38,7 @@ export interface FaultProxy extends TestServer {
 /** Stands before a real store and does to its answers what networks do. */
 export async function startFaultProxy(target: string): Promise<FaultProxy> {
   const state = {
+    target,
     asked: [] as WayRequest[],
     gets: (key: string) =>
       state.asked.filter(
@@ -60,7 +63,7 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
       response.writeHead(status, headers).end(body);
       return;
     }
-    const onward = forward(new URL(asked.path, target), {
+    const onward = forward(new URL(asked.path, proxy.target), {
       method: asked.method,
       // The host stays what the client signed.
       headers: asked.headers,
@@ -70,7 +73,8 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
     response.on("close", () => onward.destroy());
     request.pipe(onward);
   });
-  return Object.assign(state, server);
+  const proxy: FaultProxy = Object.assign(state, server);
+  return proxy;
 }
 
 async function pass(
