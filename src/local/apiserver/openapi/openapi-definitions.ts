@@ -6,7 +6,7 @@ import { definitionClosure } from "../schema/kubernetes-schema.ts";
 import { describedDefinition } from "./described.ts";
 
 const META = "io.k8s.apimachinery.pkg.apis.meta.v1";
-export const DELETE_OPTIONS = `${META}.DeleteOptions`;
+const DELETE_OPTIONS = `${META}.DeleteOptions`;
 export const STATUS = `${META}.Status`;
 export const PATCH = `${META}.Patch`;
 export const SCALE = "io.k8s.api.autoscaling.v1.Scale";
