@@ -20,6 +20,14 @@ const LOG_TAIL_LINES = 5;
 const ADMIN = "admin";
 const COLLECTOR = "collector";
 
+/** Who asked for what, and whether it was allowed: whoever has a service account has rights to be measured. */
+const AUDIT_POLICY = {
+  apiVersion: "audit.k8s.io/v1",
+  kind: "Policy",
+  omitStages: ["RequestReceived", "ResponseStarted"],
+  rules: [{ level: "Metadata", userGroups: ["system:serviceaccounts"] }, { level: "None" }],
+};
+
 export interface KubeStackOptions {
   readonly programs: KubePrograms;
   /** Where data, certificates, logs, kubeconfigs and process ids are kept. */
@@ -35,8 +43,14 @@ export interface KubeStack {
   /** Of an administrator. */
   readonly kubeconfig: string;
   readonly etcdUrl: string;
+  /** What service accounts asked for, a JSON object a line. */
+  readonly auditLog: string;
   /** The processes, in the order in which they were started. */
   readonly children: readonly ChildProcess[];
+  /** Ends the API server alone; etcd keeps what it held. */
+  stopServer(): Promise<void>;
+  /** Starts it again; resolves when it answers /readyz. */
+  startServer(): Promise<void>;
 }
 
 /** Starts all three; resolves when the API answers /readyz. On failure nothing is left running. */
@@ -46,6 +60,7 @@ export async function startKube(options: KubeStackOptions): Promise<KubeStack> {
   const files = await writeFiles(dir, port);
   const etcdUrl = `http://${HOST}:${etcdPort}`;
   const peerUrl = `http://${HOST}:${etcdPort + 1}`;
+  const auditLog = join(dir, "audit.log");
   const children: ChildProcess[] = [];
   const start = (name: string, command: string, args: readonly string[]) =>
     startProcess(dir, name, command, args, detached);
@@ -63,7 +78,7 @@ export async function startKube(options: KubeStackOptions): Promise<KubeStack> {
     ]);
     children.push(etcd);
     await answering(`${etcdUrl}/health`, {}, etcd, join(dir, "etcd.log"));
-    const server = start("apiserver", programs.apiServer, [
+    const serverArgs = [
       `--etcd-servers=${etcdUrl}`,
       `--bind-address=${HOST}`,
       `--advertise-address=${HOST}`,
@@ -80,12 +95,24 @@ export async function startKube(options: KubeStackOptions): Promise<KubeStack> {
       "--service-cluster-ip-range=10.96.0.0/16",
       // Pods need no service account, since nothing here makes the default one of a namespace.
       "--disable-admission-plugins=ServiceAccount",
-    ]);
-    children.push(server);
-    const ready = { ca: files.ca, token: files.adminToken };
-    await answering(`https://${HOST}:${port}/readyz`, ready, server, join(dir, "apiserver.log"));
+      // Some distributions ask owners for the right to block deletion: what we ship must have it.
+      "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+      `--audit-policy-file=${files.auditPolicy}`,
+      `--audit-log-path=${auditLog}`,
+    ];
+    let server: ChildProcess | undefined;
+    const startServer = async () => {
+      const child = start("apiserver", programs.apiServer, serverArgs);
+      if (server === undefined) children.push(child);
+      else children.splice(children.indexOf(server), 1, child);
+      server = child;
+      const ready = { ca: files.ca, token: files.adminToken };
+      await answering(`https://${HOST}:${port}/readyz`, ready, child, join(dir, "apiserver.log"));
+    };
+    const stopServer = () => stopChildren(server === undefined ? [] : [server]);
+    await startServer();
     children.push(start("gc", programs.garbageCollector, [files.collector]));
-    return { kubeconfig: files.admin, etcdUrl, children };
+    return { kubeconfig: files.admin, etcdUrl, auditLog, children, startServer, stopServer };
   } catch (error) {
     await stopChildren(children);
     throw error;
@@ -163,6 +190,7 @@ async function writeFiles(dir: string, port: number) {
     cert: write("server.crt", server.cert),
     key: write("server.key", server.key),
     serviceAccountKey: write("service-accounts.key", await newPrivateKey()),
+    auditPolicy: write("audit-policy.json", JSON.stringify(AUDIT_POLICY)),
     tokens: write(
       "tokens.csv",
       users.map(({ name, token }) => `${token},${name},${name},"system:masters"\n`).join(""),

@@ -92,8 +92,11 @@ if (groups.includes("unit")) {
 if (groups.includes("conformance")) {
   await runFiles(find("test/conformance/embedded.test.ts"), true);
 }
-if (groups.includes("kube")) await runFiles(find("test/conformance/kube.test.ts"), true);
-if (groups.includes("e2e")) await runFiles(find("test/e2e/*.test.ts"), true);
+if (groups.includes("kube"))
+  await runFiles(find("test/{conformance,controller}/kube.test.ts"), true);
+if (groups.includes("e2e")) {
+  await runFiles(find(["test/controller/embedded.test.ts", "test/e2e/*.test.ts"]), true);
+}
 if (groups.includes("long")) await runFiles(find("test/e2e/long/*.test.ts"), true);
 if (files.length > 0) await runFiles(files, true);
 

@@ -12,13 +12,15 @@ import {
   isConflict,
   isNotFound,
   type KubeClient,
+  keyOf,
   MODEL_ADAPTERS,
+  type Resource,
   SERVICES,
 } from "#kube/client.ts";
 import type { EventRecorder } from "#kube/events.ts";
 import type { Informer } from "#kube/informer.ts";
 import type { Notes } from "./memory.ts";
-import { serviceOf, sliceOf } from "./objects.ts";
+import { isOurs, mendedService, mendedSlice, serviceOf, sliceOf } from "./objects.ts";
 
 /** How long a status may wait for the rest of what is about to happen. Phases passed within this time share a write. */
 const TOGETHER_MS = 200;
@@ -57,7 +59,10 @@ export async function writeMetadata(
   if (finalizer !== "remove") adapters.written(written);
 }
 
-/** Writes Service and EndpointSlice where they are not as they should be; a failure is remembered for the status. */
+/**
+ * Writes Service and EndpointSlice where they are not as they should be; a failure is remembered for the status. What somebody
+ * else wrote in the meantime is never overwritten: the watch brings it, and the next look decides.
+ */
 export async function publish(
   deps: ActDeps,
   seen: Seen,
@@ -67,12 +72,12 @@ export async function publish(
 ): Promise<void> {
   const { adapter } = seen;
   const { client, services, slices } = deps;
-  const options = { fieldManager: FIELD_MANAGER, signal };
   const failures: unknown[] = [];
   const write = async (kind: string, run: () => Promise<void>) => {
     try {
       await run();
     } catch (error) {
+      if (isConflict(error)) return;
       failures.push(error);
       const { namespace, name } = adapter.metadata;
       notes.publishFailure = `${kind} ${namespace}/${name} could not be written: ${describeError(error)}`;
@@ -81,15 +86,38 @@ export async function publish(
   notes.publishFailure = undefined;
   await Promise.all([
     service &&
-      write("Service", async () => {
-        services.written(await client.apply(SERVICES, serviceOf(adapter), options));
-      }),
+      write("Service", () =>
+        put(client, SERVICES, services, adapter, serviceOf(adapter), mendedService, signal),
+      ),
     slice &&
-      write("EndpointSlice", async () => {
-        slices.written(await client.apply(ENDPOINT_SLICES, sliceOf(adapter, slice), options));
-      }),
+      write("EndpointSlice", () =>
+        put(client, ENDPOINT_SLICES, slices, adapter, sliceOf(adapter, slice), mendedSlice, signal),
+      ),
   ]);
-  if (failures.length > 0 && !isConflict(failures[0])) throw failures[0];
+  if (failures.length > 0) throw failures[0];
+}
+
+/**
+ * Creates the object, or mends the one that is there if it is the adapter's. Both are refused when another object has come
+ * since: an apply would take it over, and would leave what others added.
+ */
+async function put<T extends Service | EndpointSlice>(
+  client: KubeClient,
+  resource: Resource<T>,
+  cache: Informer<T>,
+  adapter: ModelAdapter,
+  wanted: T,
+  mended: (present: T, wanted: T) => T,
+  signal: AbortSignal,
+): Promise<void> {
+  const options = { fieldManager: FIELD_MANAGER, signal };
+  const present = cache.get(keyOf(wanted));
+  if (present !== undefined && !isOurs(adapter, present)) return;
+  cache.written(
+    present === undefined
+      ? await client.create(resource, wanted, options)
+      : await client.update(resource, mended(present, wanted), options),
+  );
 }
 
 /** The pods that a plan takes out of the EndpointSlice. */

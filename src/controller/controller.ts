@@ -24,10 +24,10 @@ import { type Informer, startInformer } from "#kube/informer.ts";
 import { WorkQueue } from "#kube/workqueue.ts";
 import type { Log } from "#telemetry/log.ts";
 import { type ActDeps, publish, tell, unpublished, writeMetadata } from "./act.ts";
-import { EngineWork, LATE_LOAD_MS } from "./engine-work.ts";
+import { EngineWork } from "./engine-work.ts";
 import { Fleet } from "./fleet.ts";
 import { type Changed, Inventory } from "./inventory.ts";
-import { Memory, uidOf } from "./memory.ts";
+import { LATE_LOAD_MS, Memory, uidOf } from "./memory.ts";
 import type { ControllerGauges, ControllerMetrics } from "./metrics.ts";
 import { portOf } from "./objects.ts";
 import { isFinished, observe, readySince } from "./observe.ts";
@@ -92,7 +92,7 @@ class Controller {
   readonly #pods: Informer<Pod>;
   readonly #act: ActDeps & { events: { done: Promise<void> } };
   readonly #queue: WorkQueue;
-  readonly #memory = new Memory();
+  readonly #memory: Memory;
   readonly #occupancy = new Occupancy();
   readonly #fleet: Fleet;
   readonly #secrets: Secrets;
@@ -103,6 +103,7 @@ class Controller {
   constructor(deps: ControllerDeps, options: ControllerOptions, signal: AbortSignal) {
     const { client, clock, log, random, engines } = deps;
     this.#deps = deps;
+    this.#memory = new Memory(clock.now());
     this.#options = options;
     this.#signal = signal;
     const namespaceOf = (object: { metadata: { namespace?: string } }) => [
@@ -161,7 +162,7 @@ class Controller {
     this.#options.onSynced?.(this.#gauges());
     await Promise.all([
       polling,
-      this.#secrets.run((key) => this.#secretChanged(key), this.#signal),
+      this.#secrets.run((key, sinceMs) => this.#secretChanged(key, sinceMs), this.#signal),
       runSweeper(this.#sweeperDeps(), this.#options.pollMs, this.#signal),
       this.#queue.run(
         this.#options.workers,
@@ -240,10 +241,10 @@ class Controller {
     for (const key of keys) if (this.#adapters.get(key) !== undefined) this.#queue.add(key);
   }
 
-  #secretChanged(key: string): void {
+  #secretChanged(key: string, sinceMs: number): void {
     const adapter = this.#adapters.get(key);
     if (adapter === undefined) return;
-    this.#memory.forgetFailures(adapter);
+    this.#memory.forgetFailures(adapter, sinceMs);
     this.#queue.add(key);
   }
 
@@ -314,7 +315,7 @@ class Controller {
       memory: this.#memory,
       inventory: this.#inventory,
       occupancy: this.#occupancy,
-      isLeft: (_, pod) => this.#tombstones.has(namespace, name, uidOf(pod)),
+      leftMs: (pod) => this.#tombstones.leftMs(namespace, name, uidOf(pod)),
       enableRuntimeSidecar: this.#options.enableRuntimeSidecar,
       schedulerPolicy: this.#options.schedulerPolicy,
       nowMs: this.#deps.clock.now(),
@@ -350,10 +351,15 @@ class Controller {
     const notes = this.#memory.notes(adapter);
     const podOf = (name: string) => pods.find((pod) => pod.metadata.name === name);
     if (!isLast) await writeMetadata(this.#act, adapter, made, this.#signal);
-    await publish(this.#act, seen, made, notes, this.#signal);
-    for (const name of unpublished(seen, made)) {
-      const pod = podOf(name);
-      if (pod !== undefined) this.#memory.work(adapter, pod).routedAtMs = this.#deps.clock.now();
+    try {
+      await publish(this.#act, seen, made, notes, this.#signal);
+    } finally {
+      // Also those that are named now: the write may have been done though its answer was lost.
+      const named = (made.publish.slice ?? []).map((pod) => pod.name);
+      for (const name of [...unpublished(seen, made), ...named]) {
+        const pod = podOf(name);
+        if (pod !== undefined) this.#memory.work(adapter, pod).routedAtMs = this.#deps.clock.now();
+      }
     }
     for (const operation of made.operations) {
       const pod = podOf(operation.pod);

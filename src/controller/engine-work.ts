@@ -4,6 +4,7 @@ import type { ModelAdapter, ModelAdapterSpec } from "#api/model-adapter.ts";
 import { API_KEY_CONFIG } from "#api/names.ts";
 import { isAbort } from "#base/abort.ts";
 import type { Clock } from "#base/clock.ts";
+import { UserError } from "#base/errors.ts";
 import { describeError } from "#base/network-error.ts";
 import { Semaphore } from "#base/semaphore.ts";
 import { deliveryOf } from "#core/adapter/delivery.ts";
@@ -12,10 +13,10 @@ import { failureAfter, isGivenUp, RETRIES_MAX } from "#core/adapter/retry.ts";
 import { sharesAdapterFolder } from "#core/adapter/shared-folder.ts";
 import type { EngineTarget } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
-import { keyOf } from "#kube/client.ts";
+import { KubeApiError, keyOf } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import type { Memory, Work } from "./memory.ts";
+import { LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
@@ -23,8 +24,6 @@ import { authOf, type Secrets } from "./secrets.ts";
 /** Operations under way at once on one pod, and over all pods. */
 const OPERATIONS_PER_POD_MAX = 4;
 const OPERATIONS_MAX = 256;
-/** How long an engine may still come to a load whose caller has gone. */
-export const LATE_LOAD_MS = 60_000;
 
 /** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
 interface Order {
@@ -110,13 +109,14 @@ export class EngineWork {
     }
   }
 
-  async #operate(order: Order, signal: AbortSignal): Promise<void> {
+  async #operate(order: Order, stop: AbortSignal): Promise<void> {
     const { adapter, pod, kind, work } = order;
     const { clock, log, metrics, enableRuntimeSidecar } = this.#deps;
     const place = adapterPlace(adapter, pod, enableRuntimeSidecar);
     if (place === undefined) {
       throw new EngineError("Unreachable", true, "no route to host: the pod has no address");
     }
+    const signal = AbortSignal.any([stop, this.#deps.inventory.revival(place)]);
     const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
     const target = { url: place.url, apiKey };
     if (kind === "load") {
@@ -168,7 +168,6 @@ export class EngineWork {
       path = await engines.runtime.loadArtifact(target, request, signal);
       path ??= (await engine.inventory(target, signal)).find((one) => one.name === name)?.root;
     }
-    work.lateLoadUntilMs = undefined;
     if (path !== undefined) work.loadedAs = { path, version: versionOf(spec) };
     inventory.note(place, name, { root: path });
   }
@@ -200,7 +199,7 @@ export class EngineWork {
       log.info("Error unloading adapter, will retry", about);
       return;
     }
-    const retriable = error instanceof EngineError && error.retriable;
+    const retriable = isRetriable(error);
     const before = memory.loadFailure(adapter, work);
     const failure = failureAfter(before, { atMs, retriable, message });
     work.loadFailure = failure;
@@ -218,6 +217,13 @@ export class EngineWork {
 function configOf({ additionalConfig }: ModelAdapterSpec): Record<string, string> | undefined {
   const entries = Object.entries(additionalConfig ?? {}).filter(([key]) => key !== API_KEY_CONFIG);
   return entries.length === 0 ? undefined : Object.fromEntries(entries);
+}
+
+/** Engines say it themselves; what the user must mend is final; a Secret that the API server could not give now is not. */
+function isRetriable(error: unknown): boolean {
+  if (error instanceof EngineError) return error.retriable;
+  if (error instanceof KubeApiError) return error.code === 429 || error.code >= 500;
+  return !(error instanceof UserError);
 }
 
 /** A load that was broken off, or whose answer did not come. A refused connection never reached the engine. */

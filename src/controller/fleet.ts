@@ -31,6 +31,7 @@ export class Fleet {
   /** `namespace/pod` -> adapters that are on record there. */
   readonly #records = new Map<string, Set<string>>();
   readonly #ports = new Map<string, number>();
+  readonly #auths = new Map<string, Auth>();
 
   constructor(enableRuntimeSidecar: boolean) {
     this.#enableRuntimeSidecar = enableRuntimeSidecar;
@@ -64,11 +65,15 @@ export class Fleet {
     return [...places.values()];
   }
 
-  /** What the adapters of a pod name as the engine's key, each once. */
+  /** What the adapters of a pod name as the engine's key, each once; those that are only left there come last. */
   authsOf(pod: Pod): Auth[] {
     const auths = new Map<string, Auth>();
     for (const group of this.#groupsOf(pod)) {
       for (const [id, { auth }] of group.auths) if (auths.size < AUTHS_MAX) auths.set(id, auth);
+    }
+    for (const key of this.#records.get(keyOf(pod)) ?? []) {
+      const auth = this.#auths.get(key);
+      if (auth !== undefined && auths.size < AUTHS_MAX) auths.set(JSON.stringify(auth), auth);
     }
     return [...auths.values()];
   }
@@ -96,6 +101,7 @@ export class Fleet {
     const counted = group.auths.get(JSON.stringify(auth)) ?? { auth, count: 0 };
     group.auths.set(JSON.stringify(auth), { auth, count: counted.count + 1 });
     this.#ports.set(key, portOf(adapter));
+    this.#auths.set(key, auth);
     for (const pod of recordKeys(adapter)) {
       const keys = this.#records.get(pod) ?? new Set<string>();
       this.#records.set(pod, keys.add(key));
@@ -113,6 +119,7 @@ export class Fleet {
     if (counted !== undefined && counted.count > 1) counted.count--;
     else group?.auths.delete(authId);
     this.#ports.delete(key);
+    this.#auths.delete(key);
     for (const pod of recordKeys(adapter)) {
       const keys = this.#records.get(pod);
       keys?.delete(key);

@@ -40,11 +40,13 @@ interface Entry {
   list: ReadonlyMap<string, string | undefined>;
   answeredAtMs: number;
   readonly notes: Map<string, Note>;
+  revival: AbortController;
   /** The key that the engine took last. */
   key: string | undefined;
   /** Raised when what is being asked for may be of another life of the engine. */
   life: number;
-  isAsking: boolean;
+  /** Settles when what is being asked for has come. */
+  asking: Promise<void> | undefined;
   askAgain: boolean;
 }
 
@@ -93,6 +95,13 @@ export class Inventory {
     }
   }
 
+  /**
+   * Aborted when an engine that had fallen silent answers again: what it was asked before that is not answered any more, most likely.
+   */
+  revival(place: Place): AbortSignal {
+    return this.#entry(place).revival.signal;
+  }
+
   /** A load or unload succeeded. */
   note(place: Place, adapter: string, held: Note["held"]): void {
     const entry = this.#entry(place);
@@ -111,23 +120,25 @@ export class Inventory {
     }
   }
 
-  /** Asks one place now; when it is being asked already, once more after that. */
-  async ask(place: Place, signal: AbortSignal, isHint = false): Promise<void> {
+  /** Asks one place now; when it is being asked already, a hint has it asked once more after that. Resolves with the answer. */
+  ask(place: Place, signal: AbortSignal, isHint = false): Promise<void> {
     const entry = this.#entry(place);
     entry.place = place;
-    if (entry.isAsking) {
+    if (entry.asking !== undefined) {
       entry.askAgain ||= isHint;
-      return;
+      return entry.asking;
     }
-    entry.isAsking = true;
-    try {
-      do {
-        entry.askAgain = false;
-        await this.#askOnce(entry, signal);
-      } while (entry.askAgain && !signal.aborted);
-    } finally {
-      entry.isAsking = false;
-    }
+    entry.asking = this.#askUntilSure(entry, signal).finally(() => {
+      entry.asking = undefined;
+    });
+    return entry.asking;
+  }
+
+  async #askUntilSure(entry: Entry, signal: AbortSignal): Promise<void> {
+    do {
+      entry.askAgain = false;
+      await this.#askOnce(entry, signal);
+    } while (entry.askAgain && !signal.aborted);
   }
 
   async #askOnce(entry: Entry, signal: AbortSignal): Promise<void> {
@@ -178,6 +189,10 @@ export class Inventory {
     entry.list = new Map(held.map(({ name, root }) => [name, root]));
     entry.state = "listed";
     entry.answeredAtMs = this.#deps.clock.now();
+    if (wasSilent) {
+      entry.revival.abort();
+      entry.revival = new AbortController();
+    }
     const changed = wasListed ? differences(before, entry.list) : "all";
     if (changed.length > 0) this.#deps.onChange(entry.place, changed, wasSilent);
   }
@@ -207,9 +222,10 @@ export class Inventory {
       list: new Map(),
       answeredAtMs: this.#deps.clock.now(),
       notes: new Map(),
+      revival: new AbortController(),
       key: undefined,
       life: 0,
-      isAsking: false,
+      asking: undefined,
       askAgain: false,
     };
     this.#entries.set(place.id, fresh);

@@ -84,33 +84,62 @@ export async function runManager(
       probesFetch({ notReady: () => missing, metrics }),
     ),
   ];
-  const { leaderElection } = options;
-  const elector = leaderElection && new LeaderElector(deps, leaderElection);
-  const work = (leading: AbortSignal) => {
-    missing = "waiting for the API server";
-    const mayAct = () => !leading.aborted && (elector?.isLeader() ?? true);
-    const client = fencedClient(deps.client, mayAct);
-    const engines = fencedEngines(deps.engines, mayAct);
-    const onSynced = (made: ControllerGauges) => {
+  const hooks = {
+    onLeading: () => {
+      missing = "waiting for the API server";
+    },
+    onSynced: (made: ControllerGauges) => {
       gauges = made;
       missing = undefined;
-    };
-    const { pollMs, schedulerPolicy, enableRuntimeSidecar, namespace } = options;
-    const chosen = { pollMs, schedulerPolicy, enableRuntimeSidecar, namespace, onSynced };
-    return runController(
-      { ...deps, client, engines, metrics: counted },
-      { ...CONTROLLER_DEFAULTS, ...chosen },
-      leading,
-    );
+    },
   };
   try {
     await Promise.all(servers);
-    await (elector === undefined ? work(signal) : elector.run(work, signal));
+    await runElected({ ...deps, metrics: counted }, { ...options, ...hooks }, signal);
   } finally {
     ended.abort();
     const listening = await Promise.allSettled(servers);
     await Promise.all(listening.map((one) => one.status === "fulfilled" && one.value?.closed));
   }
+}
+
+/** What a controller needs to know that may be one of several. */
+export interface ElectedOptions
+  extends Pick<ControllerOptions, "pollMs" | "schedulerPolicy" | "enableRuntimeSidecar"> {
+  readonly leaderElection: LeaderElection | undefined;
+  readonly namespace: string;
+  readonly onLeading?: () => void;
+  readonly onSynced?: (gauges: ControllerGauges) => void;
+}
+
+/**
+ * The controller, as soon as and for as long as it leads: without the lease nothing is written and no engine is changed.
+ * @throws LeadershipLost when another one leads from now on.
+ */
+export async function runElected(
+  deps: ControllerDeps,
+  options: ElectedOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const { leaderElection, onLeading, onSynced, ...chosen } = options;
+  const elector = leaderElection && new LeaderElector(deps, leaderElection);
+  const work = (leading: AbortSignal) => {
+    onLeading?.();
+    const mayAct = () => !leading.aborted && (elector?.isLeader() ?? true);
+    const client = fencedClient(deps.client, mayAct);
+    const engines = fencedEngines(deps.engines, mayAct);
+    const { pollMs, schedulerPolicy, enableRuntimeSidecar, namespace } = chosen;
+    return runController(
+      { ...deps, client, engines },
+      {
+        ...CONTROLLER_DEFAULTS,
+        ...{ pollMs, schedulerPolicy, enableRuntimeSidecar, namespace },
+        ...(onSynced === undefined ? {} : { onSynced }),
+      },
+      leading,
+    );
+  };
+  await (elector === undefined ? work(signal) : elector.run(work, signal));
 }
 
 type Fetch = (request: Request) => Promise<Response>;

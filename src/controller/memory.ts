@@ -4,10 +4,14 @@ import { fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
+import { scheduledPods } from "#core/adapter/select.ts";
 
 /** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
 const LOSSES_MAX = 3;
 const LOSSES_WITHIN_MS = 120_000;
+
+/** How long an engine may still come to a load whose caller has gone. */
+export const LATE_LOAD_MS = 60_000;
 
 /** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {
@@ -24,7 +28,7 @@ export interface Work {
   failedGeneration: number | undefined;
   loadedAs: LoadedAs | undefined;
   lateLoadUntilMs: number | undefined;
-  routedAtMs: number | undefined;
+  routedAtMs: number;
   /** At the last look the engine had the current version. */
   wasCurrent: boolean;
   /** When the engine dropped the adapter by itself. */
@@ -46,6 +50,12 @@ export interface Notes {
  */
 export class Memory {
   readonly #adapters = new Map<string, { notes: Notes; pods: Map<string, Work> }>();
+  readonly #startedMs: number;
+
+  /** @param startedMs when this controller began; what the one before it published a moment ago, nobody can say. */
+  constructor(startedMs: number) {
+    this.#startedMs = startedMs;
+  }
 
   notes(adapter: ModelAdapter): Notes {
     return this.#of(adapter).notes;
@@ -66,13 +76,29 @@ export class Memory {
       failedGeneration: adapter.metadata.generation,
       unloadFailure: undefined,
       loadedAs: undefined,
-      lateLoadUntilMs: undefined,
-      routedAtMs: undefined,
+      lateLoadUntilMs: this.#lateLoad(adapter, pod),
+      routedAtMs: this.#startedMs,
       wasCurrent: false,
       lossesMs: [],
     };
     pods.set(uid, fresh);
     return fresh;
+  }
+
+  /** The pod's engine has the adapter from us, or may come to it, whatever is written down. */
+  isAbout(adapter: ModelAdapter, pod: Pod): boolean {
+    const work = this.#of(adapter).pods.get(uidOf(pod));
+    if (work === undefined) return false;
+    const { busy, loadedAs, lateLoadUntilMs } = work;
+    return busy !== undefined || loadedAs !== undefined || lateLoadUntilMs !== undefined;
+  }
+
+  /** A load that a controller before this one began may still be under way. */
+  #lateLoad(adapter: ModelAdapter, pod: Pod): number | undefined {
+    const { name } = pod.metadata;
+    const state = adapter.status?.pods?.find((line) => line.name === name)?.state ?? "Waiting";
+    if (state === "Waiting" && !scheduledPods(adapter).includes(name)) return undefined;
+    return this.#startedMs + LATE_LOAD_MS;
   }
 
   /** The failure of loading the spec as it is now; one of an earlier spec says nothing. */
@@ -87,6 +113,7 @@ export class Memory {
     for (const pod of seen.pods) {
       const work = pods.get(pod.uid);
       if (work === undefined) continue;
+      work.routedAtMs = Math.max(work.routedAtMs, pod.routedAtMs ?? work.routedAtMs);
       if (work.lateLoadUntilMs !== undefined && work.lateLoadUntilMs <= seen.nowMs) {
         work.lateLoadUntilMs = undefined;
       }
@@ -108,9 +135,13 @@ export class Memory {
     return [...works].some((work) => this.loadFailure(adapter, work) !== undefined);
   }
 
-  /** What an adapter's loads failed for may be mended: they are tried again at once. */
-  forgetFailures(adapter: ModelAdapter): void {
-    for (const work of this.#of(adapter).pods.values()) work.loadFailure = undefined;
+  /** What an adapter's loads failed for until `sinceMs` may be mended: they are tried again at once. */
+  forgetFailures(adapter: ModelAdapter, sinceMs: number): void {
+    for (const work of this.#of(adapter).pods.values()) {
+      if (work.loadFailure !== undefined && work.loadFailure.atMs <= sinceMs) {
+        work.loadFailure = undefined;
+      }
+    }
   }
 
   /** The pod is not what it was: another container, another address. */

@@ -50,6 +50,25 @@ export function sliceOf(adapter: ModelAdapter, pods: readonly PodSeen[]): Endpoi
   };
 }
 
+/** The Service that is there, made what it should be; what others added to its metadata stays. */
+export function mendedService(present: Service, wanted: Service): Service {
+  const { selector: _, ...spec } = present.spec;
+  return { ...present, metadata: mendedMeta(present, wanted), spec: { ...spec, ...wanted.spec } };
+}
+
+/** The EndpointSlice that is there, made what it should be. The family of its addresses can never change. */
+export function mendedSlice(present: EndpointSlice, wanted: EndpointSlice): EndpointSlice {
+  const addressType = wanted.endpoints.length === 0 ? present.addressType : wanted.addressType;
+  return { ...present, ...wanted, metadata: mendedMeta(present, wanted), addressType };
+}
+
+function mendedMeta(
+  { metadata: present }: { metadata: ObjectMeta },
+  { metadata: wanted }: { metadata: ObjectMeta },
+): ObjectMeta {
+  return { ...present, ...wanted, labels: { ...present.labels, ...wanted.labels } };
+}
+
 function metaOf(adapter: ModelAdapter, labels: Record<string, string>): ObjectMeta {
   const { name, namespace = "", uid = "" } = adapter.metadata;
   const owner = { apiVersion: API_VERSION, kind: KIND, name, uid };
@@ -61,7 +80,8 @@ function metaOf(adapter: ModelAdapter, labels: Record<string, string>): ObjectMe
   };
 }
 
-const isOurs = (adapter: ModelAdapter, object: { metadata: ObjectMeta }) =>
+/** The adapter is the controller of the object; a namesake that was deleted is another adapter. */
+export const isOurs = (adapter: ModelAdapter, object: { metadata: ObjectMeta }) =>
   object.metadata.ownerReferences?.some(
     (owner) => owner.controller && owner.uid === adapter.metadata.uid,
   ) ?? false;

@@ -1,9 +1,10 @@
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
-import { ANNOTATION, LABEL } from "#api/names.ts";
+import { LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
-import { heldBy, type LoadedAs } from "#core/adapter/held.ts";
+import { heldBy, isKnown, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
+import { scheduledPods } from "#core/adapter/select.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
 import { keyOf } from "#kube/client.ts";
 import type { Answer, Inventory } from "./inventory.ts";
@@ -21,8 +22,8 @@ export interface Sources {
   readonly memory: Memory;
   readonly inventory: Inventory;
   readonly occupancy: Occupancy;
-  /** Whether an earlier adapter of this name may be left on a pod. */
-  readonly isLeft: (adapter: ModelAdapter, pod: Pod) => boolean;
+  /** Since when an earlier adapter of this name may be left on a pod; undefined: it is not. */
+  readonly leftMs: (pod: Pod) => number | undefined;
   readonly enableRuntimeSidecar: boolean;
   readonly schedulerPolicy: SchedulerName;
   readonly nowMs: number;
@@ -37,7 +38,8 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
       (pod) =>
         matchesSelector(adapter.spec.podSelector, pod.metadata.labels) ||
         recorded.has(pod.metadata.name) ||
-        sources.isLeft(adapter, pod),
+        memory.isAbout(adapter, pod) ||
+        sources.leftMs(pod) !== undefined,
     )
     .filter((pod) => !isFinished(pod))
     .map((pod) => seePod(adapter, pod, recorded.has(pod.metadata.name), sources))
@@ -56,11 +58,9 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
 }
 
 /** Names of the pods on which it is written down that the adapter was loaded, or begun to be. */
-export function recordedPods({ metadata, status }: ModelAdapter): Set<string> {
-  const names = new Set<string>();
-  for (const line of status?.pods ?? []) if (line.state !== "Waiting") names.add(line.name);
-  const scheduled = metadata.annotations?.[ANNOTATION.scheduledPods] ?? "";
-  for (const name of scheduled.split(",")) if (name !== "") names.add(name);
+export function recordedPods(adapter: ModelAdapter): Set<string> {
+  const names = new Set(scheduledPods(adapter));
+  for (const line of adapter.status?.pods ?? []) if (line.state !== "Waiting") names.add(line.name);
   return names;
 }
 
@@ -70,7 +70,11 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   const work = memory.work(adapter, pod);
   const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
   const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
-  const recorded = isOnRecord || work.loadedAs !== undefined || sources.isLeft(adapter, pod);
+  const leftMs = sources.leftMs(pod);
+  const isLeft = leftMs !== undefined;
+  const recorded =
+    isOnRecord ||
+    [work.loadedAs, work.lateLoadUntilMs, leftMs].some((reason) => reason !== undefined);
   const answer = inventory.answer(
     adapterPlace(adapter, pod, enableRuntimeSidecar),
     adapter.metadata.name,
@@ -88,12 +92,14 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
     path: answer.state === "listed" ? answer.root : undefined,
     recorded,
+    known: answer.state === "listed" && isKnown(adapter, { root: answer.root, isLeft, records }),
     busy: work.busy,
     loadingVersion: work.loadingVersion,
     loadFailure: memory.loadFailure(adapter, work),
     unloadFailure: work.unloadFailure,
     lateLoadUntilMs: work.lateLoadUntilMs,
-    routedAtMs: work.routedAtMs,
+    // Requests to an earlier adapter ceased when it went.
+    routedAtMs: Math.max(work.routedAtMs, leftMs ?? work.routedAtMs),
     otherAdapters: occupancy.others(uidOf(pod), keyOf(adapter)),
   };
 }

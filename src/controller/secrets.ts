@@ -34,6 +34,8 @@ interface Read {
   /** Undefined: there is no such Secret. */
   readonly data: Readonly<Record<string, string>> | undefined;
   readonly version: string | undefined;
+  /** When this version was first read. */
+  readonly sinceMs: number;
 }
 
 /**
@@ -86,17 +88,21 @@ export class Secrets {
     }
   }
 
-  async run(onChange: (key: string) => void, signal: AbortSignal): Promise<void> {
+  /** @param onChange hears which adapter, and when its Secrets were first found changed. */
+  async run(onChange: (key: string, sinceMs: number) => void, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#clock.sleep(FRESH_MS, signal).catch(() => {});
       if (signal.aborted) return;
       const refs = new Set([...this.#watched.values()].flatMap((one) => [...one.keys()]));
       await Promise.all([...refs].map((ref) => this.#refresh(ref, signal)));
       for (const [key, versions] of this.#watched) {
-        const changed = [...versions].some(([ref, was]) => this.#reads.get(ref)?.version !== was);
-        if (!changed) continue;
+        const changed = [...versions].flatMap(([ref, was]) => {
+          const read = this.#reads.get(ref);
+          return read === undefined || read.version === was ? [] : [read.sinceMs];
+        });
+        if (changed.length === 0) continue;
         this.#watched.delete(key);
-        onChange(key);
+        onChange(key, Math.max(...changed));
       }
     }
   }
@@ -149,11 +155,17 @@ export class Secrets {
       const data = Object.fromEntries(
         Object.entries(secret.data ?? {}).map(([key, value]) => [key, decode(value)]),
       );
-      return { atMs, data, version: secret.metadata.resourceVersion };
+      return this.#readOf(ref, atMs, data, secret.metadata.resourceVersion);
     } catch (error) {
-      if (isNotFound(error)) return { atMs, data: undefined, version: undefined };
+      if (isNotFound(error)) return this.#readOf(ref, atMs, undefined, undefined);
       throw error;
     }
+  }
+
+  #readOf(ref: string, atMs: number, data: Read["data"], version: string | undefined): Read {
+    const before = this.#reads.get(ref);
+    const isSame = before !== undefined && before.version === version;
+    return { atMs, data, version, sinceMs: isSame ? before.sinceMs : atMs };
   }
 }
 

@@ -2,12 +2,12 @@ import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import type { Clock } from "#base/clock.ts";
 import { describeError } from "#base/network-error.ts";
+import { DRAIN_MS } from "#core/adapter/operations.ts";
 import { nextUnloadMs } from "#core/adapter/retry.ts";
 import type { Failure } from "#core/adapter/seen.ts";
 import { EngineError } from "#engine/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import { recordedPods } from "./observe.ts";
 import { type Engines, type Place, placeOf } from "./places.ts";
 import type { Tombstone, Tombstones } from "./tombstones.ts";
 
@@ -72,14 +72,22 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
     return tombstones.remove(tombstone, signal);
   }
   const heir = deps.adapter(namespace, name);
-  if (heir !== undefined && heir.metadata.deletionTimestamp === undefined) {
-    // An adapter of the same name was made since: what is left belongs to it, once that is written down.
-    if (recordedPods(heir).has(pod.metadata.name)) await tombstones.remove(tombstone, signal);
+  if (heir !== undefined) {
+    // An adapter of the same name was made since. It replaces or removes what is left: until it has, and nothing can come late, this says
+    // that what the engine holds is not its own. While it is being deleted, it sees to it itself.
+    const isAlive = heir.metadata.deletionTimestamp === undefined;
+    const line = heir.status?.pods?.find((one) => one.name === pod.metadata.name);
+    const isReplaced = isAlive && line?.state === "Loaded";
+    if (isReplaced && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
     return;
   }
   if (state !== "listed") return;
+  // It left the EndpointSlice a moment before.
+  if (clock.now() < tombstones.addedMs(tombstone) + DRAIN_MS) return;
   const keys = await deps.keysOf(place, tombstone, signal);
-  await unload(engines, place, name, keys, signal);
+  // Secrets may have taken their time.
+  if (deps.adapter(namespace, name) !== undefined) return;
+  await unload(engines, place, name, keys, AbortSignal.any([signal, inventory.revival(place)]));
   inventory.note(place, name, undefined);
   log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });
 }

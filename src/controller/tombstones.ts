@@ -3,11 +3,12 @@
  * Kept in one ConfigMap, since the objects that could remember it are gone: docs/decisions/0002-ownership-memory.md.
  */
 import type { Pod } from "#api/kubernetes.ts";
+import { exponentialMs } from "#base/backoff.ts";
 import type { Clock } from "#base/clock.ts";
 import { hashHex } from "#base/hash.ts";
-import { isObject } from "#base/json.ts";
+import { isObject, jsonEqual } from "#base/json.ts";
 import { describeError } from "#base/network-error.ts";
-import { CONFIG_MAPS, isNotFound, type KubeClient } from "#kube/client.ts";
+import { CONFIG_MAPS, isNotFound, KubeApiError, type KubeClient } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Auth } from "./secrets.ts";
 
@@ -16,6 +17,8 @@ const TOMBSTONES_NAME = "loradock-pending-unloads";
 /** Well below the megabyte that an object may have. */
 const TOMBSTONES_MAX = 4000;
 const WRITE_RETRY_MS = 5000;
+const READ_RETRY_MS = 200;
+const READ_RETRY_MS_MAX = 5000;
 
 export interface Tombstone {
   readonly namespace: string;
@@ -38,6 +41,8 @@ export interface TombstonesDeps {
 export class Tombstones {
   readonly #deps: TombstonesDeps;
   readonly #entries = new Map<string, Tombstone>();
+  /** When entries were added, or found as an earlier controller left them. */
+  readonly #addedMs = new Map<string, number>();
   /** Engines' keys of adapters that are gone; never written down. */
   readonly #auths = new Map<string, Auth>();
   /** Keys of entries whose state in the ConfigMap is not the one here. */
@@ -52,8 +57,10 @@ export class Tombstones {
     return [...this.#entries.values()];
   }
 
-  has(namespace: string, adapter: string, podUid: string): boolean {
-    return this.#entries.size > 0 && this.#entries.has(idOf({ namespace, adapter, podUid }));
+  /** Since when an adapter that is gone may be left on a pod; undefined: it is not. */
+  leftMs(namespace: string, adapter: string, podUid: string): number | undefined {
+    if (this.#entries.size === 0) return undefined;
+    return this.#addedMs.get(idOf({ namespace, adapter, podUid }));
   }
 
   of(pod: Pod): Tombstone[] {
@@ -65,21 +72,41 @@ export class Tombstones {
     return this.#auths.get(idOf(entry)) ?? { kind: "none" };
   }
 
-  /** Reads what an earlier controller left; without the right to, or the namespace, it begins empty and says so. */
+  /** When the entry was added. */
+  addedMs(entry: Tombstone): number {
+    return this.#addedMs.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /**
+   * Reads what an earlier controller left, as soon as the API server gives it; without the right to, or the namespace, it begins
+   * empty and says so.
+   */
   async load(signal: AbortSignal): Promise<void> {
-    const { client, log, namespace } = this.#deps;
-    try {
-      const map = await client.get(CONFIG_MAPS, { namespace, name: TOMBSTONES_NAME }, signal);
-      for (const text of Object.values(map.data ?? {})) {
-        const entry = parse(text);
-        if (entry !== undefined) this.#entries.set(idOf(entry), entry);
+    const { client, clock, log, namespace } = this.#deps;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        const map = await client.get(CONFIG_MAPS, { namespace, name: TOMBSTONES_NAME }, signal);
+        for (const text of Object.values(map.data ?? {})) {
+          const entry = parse(text);
+          if (entry !== undefined) this.#set(entry);
+        }
+        return;
+      } catch (error) {
+        if (signal.aborted || isNotFound(error)) return;
+        const about = {
+          configMap: `${namespace}/${TOMBSTONES_NAME}`,
+          error: describeError(error),
+        };
+        if (isRefusal(error)) {
+          const what =
+            "Pending unloads could not be read; adapters deleted earlier may stay loaded";
+          log.warn(what, about);
+          return;
+        }
+        log.warn("Pending unloads could not be read, will retry", about);
+        const pauseMs = exponentialMs(attempt, READ_RETRY_MS, READ_RETRY_MS_MAX);
+        await clock.sleep(pauseMs, signal).catch(() => {});
       }
-    } catch (error) {
-      if (signal.aborted || isNotFound(error)) return;
-      log.warn("Pending unloads could not be read; adapters deleted earlier may stay loaded", {
-        configMap: `${namespace}/${TOMBSTONES_NAME}`,
-        error: describeError(error),
-      });
     }
   }
 
@@ -87,8 +114,9 @@ export class Tombstones {
   async add(entries: readonly Tombstone[], auth: Auth, signal: AbortSignal): Promise<void> {
     for (const entry of entries) {
       const id = idOf(entry);
-      this.#entries.set(id, entry);
       this.#auths.set(id, auth);
+      if (jsonEqual(entry, this.#entries.get(id))) continue;
+      this.#set(entry);
       this.#dirty.add(id);
     }
     for (const id of this.#entries.keys()) {
@@ -104,9 +132,16 @@ export class Tombstones {
     await this.#flush(signal);
   }
 
+  #set(entry: Tombstone): void {
+    const id = idOf(entry);
+    this.#addedMs.set(id, this.#deps.clock.now());
+    this.#entries.set(id, entry);
+  }
+
   #drop(id: string): void {
     if (!this.#entries.delete(id)) return;
     this.#auths.delete(id);
+    this.#addedMs.delete(id);
     this.#dirty.add(id);
   }
 
@@ -153,6 +188,11 @@ export class Tombstones {
       );
     }
   }
+}
+
+/** Asking again would not help. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof KubeApiError && error.code < 500 && error.code !== 429;
 }
 
 /** A valid key of a ConfigMap. */

@@ -21,18 +21,15 @@ export function runtimeEngine(options: EngineHttpOptions = RUNTIME_HTTP_DEFAULTS
     inventory: async (target, signal) =>
       parseModels(await ask(target, { path: "/v1/models" }, options, signal)),
 
-    load: async (target, { name, path, replace }, signal) => {
-      const question = { path: LOAD, body: { lora_name: name, lora_path: path } };
-      try {
-        await ask(target, question, options, signal);
-      } catch (error) {
-        if (!isAlreadyLoaded(error)) throw error;
+    load: async (target, { name, path }, signal) => {
+      const body = { lora_name: name, lora_path: path };
+      const order = () => ask(target, { path: LOAD, body }, options, signal);
+      const isThere = async () => {
         const held = await runtime.inventory(target, signal);
-        if (held.find((one) => one.name === name)?.root === path) return;
-        if (replace) throw error;
-        await runtime.unload(target, name, signal);
-        await runtime.load(target, { name, path, replace: true }, signal);
-      }
+        return held.find((one) => one.name === name)?.root === path;
+      };
+      const makeRoom = () => runtime.unload(target, name, signal);
+      await loadMakingRoom(order, isThere, makeRoom);
     },
 
     loadArtifact: async (target, request, signal) => {
@@ -43,8 +40,12 @@ export function runtimeEngine(options: EngineHttpOptions = RUNTIME_HTTP_DEFAULTS
         ...(credentials === undefined ? {} : { credentials }),
         ...(additionalConfig === undefined ? {} : { additional_config: additionalConfig }),
       };
+      const order = () => ask(target, { path: LOAD, body }, options, signal);
+      // Which version it is that the engine has cannot be told by its path.
+      const isThere = async () => false;
+      const makeRoom = () => runtime.unload(target, name, signal);
       try {
-        return loadedPath(await ask(target, { path: LOAD, body }, options, signal));
+        return loadedPath((await loadMakingRoom(order, isThere, makeRoom)) ?? "");
       } catch (error) {
         if (!knowsNoArtifacts(error)) throw error;
         return await loadDirectly(runtime, target, request, signal);
@@ -54,16 +55,35 @@ export function runtimeEngine(options: EngineHttpOptions = RUNTIME_HTTP_DEFAULTS
     unload: async (target, name, signal) => {
       const body = { lora_name: name, cleanup_local: true };
       try {
-        await ask(target, { path: UNLOAD, body }, options, signal);
+        await ask(target, { path: UNLOAD, body, isUnload: true }, options, signal);
       } catch (error) {
         if (knowsNoCleanup(error)) {
-          const plain = { path: UNLOAD, body: { lora_name: name } };
+          const plain = { path: UNLOAD, body: { lora_name: name }, isUnload: true };
           await ask(target, plain, options, signal).catch(unlessUnknown);
         } else unlessUnknown(error);
       }
     },
   };
   return runtime;
+}
+
+/**
+ * Ours replaces what the engine has under the name; AIBrix's sidecars pass the engine's refusal on, so that the earlier version has to
+ * go first. Undefined: it is there already.
+ */
+async function loadMakingRoom(
+  order: () => Promise<string>,
+  isThere: () => Promise<boolean>,
+  makeRoom: () => Promise<void>,
+): Promise<string | undefined> {
+  try {
+    return await order();
+  } catch (error) {
+    if (!isAlreadyLoaded(error)) throw error;
+    if (await isThere()) return undefined;
+    await makeRoom();
+    return await order();
+  }
 }
 
 function unlessUnknown(error: unknown): void {

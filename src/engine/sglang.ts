@@ -27,7 +27,7 @@ export function sglangEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS):
     unload: async (target, name, signal) => {
       const body = { lora_name: name };
       try {
-        await ask(target, { path: "/unload_lora_adapter", body }, options, signal);
+        await ask(target, { path: "/unload_lora_adapter", body, isUnload: true }, options, signal);
       } catch (error) {
         // Its words for a name that it does not hold differ by version: the list tells.
         if (!isRefusal(error)) throw error;

@@ -23,7 +23,12 @@ export function vllmEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS): E
     unload: async (target, name, signal) => {
       const body = { lora_name: name };
       try {
-        await ask(target, { path: "/v1/unload_lora_adapter", body }, options, signal);
+        await ask(
+          target,
+          { path: "/v1/unload_lora_adapter", body, isUnload: true },
+          options,
+          signal,
+        );
       } catch (error) {
         // What it does not know is unloaded already.
         if (!isUnknownAdapter(error)) throw error;

@@ -329,6 +329,7 @@ class PlannerWorld {
         terminating: pod.terminating,
         held: memory.held,
         path: undefined,
+        known: true,
         recorded: memory.touched || this.#recorded().has(pod.name),
         busy: memory.busy,
         loadingVersion: memory.loadingVersion,

@@ -19,29 +19,43 @@ export interface FakeVllm extends TestServer {
   /** `load a /path`, `replace a /path`, `unload a`. */
   readonly calls: string[];
   apiKey: string | undefined;
-  /** Answers everything with this, as a proxy before an engine that is gone would. */
-  down: { status: number; body: string } | undefined;
-  /** Answers the next load with this recording. */
+  /** Answers everything with this, as a proxy before an engine that is gone would; or never. */
+  down: { status: number; body: string } | "hanging" | undefined;
+  /** Lists that were answered. */
+  lists: number;
+  /** Lists that were asked for while it was hanging, and given up by who asked. */
+  abandonedLists: number;
+  /** Answers each load and unload with this. */
+  fault: { status: number; body: string } | undefined;
+  /** Answers each load with this recording. */
   refusal: string | undefined;
+  /** Has no routes for changes, as without VLLM_ALLOW_RUNTIME_LORA_UPDATING. */
+  isFixed: boolean;
   metrics: string;
   /** Called before a load or unload is answered. */
-  before: () => Promise<void>;
+  before: (call: string) => Promise<void>;
 }
 
 /** vLLM's routes for adapters in the words that a real one was recorded with. */
-export async function startFakeVllm(): Promise<FakeVllm> {
+export async function startFakeVllm(
+  address: { host?: string; port?: number } = {},
+): Promise<FakeVllm> {
   const state = {
     held: new Map<string, string>(),
     calls: [] as string[],
     apiKey: undefined as string | undefined,
     down: undefined as FakeVllm["down"],
     refusal: undefined as string | undefined,
+    lists: 0,
+    abandonedLists: 0,
+    fault: undefined as FakeVllm["fault"],
+    isFixed: false,
     metrics: readFileSync(join(FOLDER, "metrics.txt"), "utf8"),
-    before: async () => {},
+    before: async (_call: string) => {},
   };
   const server = await startServer((request, response) => {
     void answer(state, request, response);
-  });
+  }, address);
   return Object.assign(state, server);
 }
 
@@ -58,6 +72,10 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
       Object.entries(replaced).reduce((text, [from, to]) => text.replaceAll(from, to), body),
     );
   };
+  if (state.down === "hanging") {
+    if (path === "/v1/models") response.once("close", () => state.abandonedLists++);
+    return;
+  }
   if (state.down !== undefined) return response.writeHead(state.down.status).end(state.down.body);
   if (path === "/health") return response.end();
   if (path === "/metrics") {
@@ -68,15 +86,25 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
   const isAllowed =
     state.apiKey === undefined || request.headers.authorization === `Bearer ${state.apiKey}`;
   if (!isAllowed) return play("auth-02-models-nokey");
-  if (path === "/v1/models") return response.end(JSON.stringify(modelList(state.held)));
+  if (path === "/v1/models") {
+    state.lists++;
+    return response.end(JSON.stringify(modelList(state.held)));
+  }
+  if (state.isFixed) return response.writeHead(404).end('{"detail":"Not Found"}');
   const { lora_name: name = "", lora_path: at = "", load_inplace: inPlace } = JSON.parse(body);
-  await state.before();
-  if (path === "/v1/unload_lora_adapter") {
-    state.calls.push(`unload ${name}`);
+  const isUnload = path === "/v1/unload_lora_adapter";
+  const call = isUnload
+    ? `unload ${name}`
+    : `${inPlace === true ? "replace" : "load"} ${name} ${at}`;
+  await state.before(call);
+  state.calls.push(call);
+  if (state.fault !== undefined) {
+    return response.writeHead(state.fault.status).end(state.fault.body);
+  }
+  if (isUnload) {
     if (!state.held.delete(name)) return play("main-28-unload-unknown", { "'ghost'": `'${name}'` });
     return play("main-45-unload-ok", { "'shout'": `'${name}'` });
   }
-  state.calls.push(`${inPlace === true ? "replace" : "load"} ${name} ${at}`);
   if (state.refusal !== undefined) return play(state.refusal);
   if (state.held.has(name) && inPlace !== true) {
     return play("main-07-load-duplicate", { "'sql'": `'${name}'` });

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
@@ -8,16 +9,20 @@ export interface TestServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** A real server on a free port of 127.0.0.1; `close` also cuts what is still open. */
-export async function startServer(listener: RequestListener): Promise<TestServer> {
+/** A real server, by default on a free port of 127.0.0.1; `close` also cuts what is still open. */
+export async function startServer(
+  listener: RequestListener,
+  { host = "127.0.0.1", port: wanted = 0 } = {},
+): Promise<TestServer> {
   const server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  server.listen(wanted, host);
+  await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   const close = async () => {
     server.closeAllConnections();
     await new Promise<void>((resolve) => server.close(() => resolve()));
   };
-  return { url: `http://127.0.0.1:${port}`, port, server, close, [Symbol.asyncDispose]: close };
+  return { url: `http://${host}:${port}`, port, server, close, [Symbol.asyncDispose]: close };
 }
 
 export async function bodyOf(request: IncomingMessage): Promise<string> {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { it } from "node:test";
+import { it, type TestContext } from "node:test";
 
 /** Arguments with which a program shows that it is there. */
 const PROBES = { kubectl: ["version", "--client"], go: ["version"] };
@@ -20,6 +20,6 @@ export function canUse(program: keyof typeof PROBES): boolean {
 }
 
 /** A test that needs kubectl, see `canUse`. */
-export function itWithKubectl(name: string, test: () => void | Promise<void>): void {
-  if (canUse("kubectl")) it(name, test);
+export function itWithKubectl(name: string, test: (t: TestContext) => void | Promise<void>): void {
+  if (canUse("kubectl")) it(name, (t) => test(t as TestContext));
 }

@@ -11,12 +11,11 @@ export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionCla
   const { namespace = "", name } = seen.adapter.metadata;
   const adapter: AdapterName = { namespace, name };
   const initialized = CONDITION.initialized();
-  if (choice.selected.length === 0) return [initialized, ...pendingClaims(seen)];
-  const claims = [
-    initialized,
-    CONDITION.scheduled(adapter, namesOf(choice.selected)),
-    loadedClaim(choice),
-  ];
+  // While no pod is left to be chosen, an earlier version may still serve where it is.
+  const chosen = choice.selected.length > 0 ? choice.selected : choice.serving;
+  if (chosen.length === 0) return [initialized, ...pendingClaims(seen)];
+  const scheduled = CONDITION.scheduled(adapter, namesOf(chosen));
+  const claims = [initialized, scheduled, loadedClaim(seen, chosen)];
   switch (phase) {
     case "Running":
       return [...claims, CONDITION.bound(adapter), CONDITION.ready(adapter)];
@@ -55,8 +54,12 @@ function whyPending(seen: Seen): string {
   return `No pod can host the adapter: ${reasons.join("; ")}`;
 }
 
-function loadedClaim({ selected }: Choice): ConditionClaim {
-  const missing = selected.filter((pod) => pod.held !== "current" && pod.held !== "unasked");
+function loadedClaim(seen: Seen, selected: readonly PodSeen[]): ConditionClaim {
+  const told = seen.adapter.status?.instances ?? [];
+  // Of an engine that is still to be asked only what was told before may be told again.
+  const isLoaded = ({ held, name }: PodSeen) =>
+    held === "current" || (held === "unasked" && told.includes(name));
+  const missing = selected.filter((pod) => !isLoaded(pod));
   if (missing.length === 0) return CONDITION.loaded(namesOf(selected));
   const failing = missing.filter((pod) => pod.loadFailure !== undefined);
   const exhausted = failing.filter((pod) => isExhausted(pod.loadFailure));

@@ -17,15 +17,15 @@ export interface LoadedAs {
  */
 function isCurrent(
   adapter: ModelAdapter,
-  root: string | undefined,
-  records: readonly LoadedAs[],
+  { root, recorded, records }: Omit<Listing, "isMeant">,
 ): boolean {
   if (root === undefined) return false;
   if (root === directPath(adapter.spec)) return true;
   const wanted = versionOf(adapter.spec);
   const record = records.find((one) => one.path === root);
   if (record !== undefined) return record.version === wanted;
-  return records.length === 0 && isNamedAfter(adapter, root);
+  // A load of ours that nobody knows the end of may have brought any version.
+  return records.length === 0 && !recorded && isNamedAfter(adapter, root);
 }
 
 /** What is known of a pod that lists the adapter. */
@@ -43,8 +43,20 @@ export function heldBy(
   { root, isMeant, recorded, records }: Listing,
 ): "current" | "outdated" | "foreign" {
   if (!isMeant && !recorded) return "foreign";
-  if (isCurrent(adapter, root, records)) return "current";
+  if (isCurrent(adapter, { root, recorded, records })) return "current";
   return recorded || (root !== undefined && isNamedAfter(adapter, root)) ? "outdated" : "foreign";
+}
+
+/**
+ * Whether what an engine lists can only have come from us: somebody else may have used the name, but hardly the path. `isLeft`: an earlier
+ * adapter of the name may have left it, whose weights are none of this one's.
+ */
+export function isKnown(
+  adapter: ModelAdapter,
+  { root, isLeft, records }: Pick<Listing, "root" | "records"> & { isLeft: boolean },
+): boolean {
+  if (root === undefined) return false;
+  return records.some((one) => one.path === root) || (!isLeft && isNamedAfter(adapter, root));
 }
 
 /** Whether a path is one that adapters of this name are loaded from, whatever the version. */

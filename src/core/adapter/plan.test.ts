@@ -44,6 +44,7 @@ function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
     held: "absent",
     path: undefined,
     recorded: true,
+    known: true,
     busy: undefined,
     loadingVersion: undefined,
     loadFailure: undefined,
@@ -240,6 +241,18 @@ test("all pods gone after Running: Pending, not ready, nothing published", () =>
   assert.deepEqual(made.status?.instances, []);
   assert.deepEqual(slice(made), []);
   assert(shown(made)?.some((text) => text.startsWith("Ready=False ModelAdapterUnavailable")));
+});
+
+test("a new controller claims of an engine that it has not asked only what was told before", () => {
+  const loadedOf = (instances: string[]) => {
+    const of = { ...adapter(), status: { phase: "Loading" as const, instances } };
+    const pods = [pod("p1", { held: "unasked" })];
+    return plan(seen({ adapter: of, pods })).status?.conditions?.find(
+      ({ type }) => type === "Loaded",
+    );
+  };
+  assert.equal(loadedOf([])?.status, "False");
+  assert.equal(loadedOf(["p1"])?.status, "True");
 });
 
 test("a Service of somebody else is reported and left alone", () => {

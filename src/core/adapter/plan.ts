@@ -42,7 +42,7 @@ import {
 } from "./operations.ts";
 import { nextLoadMs, nextUnloadMs, retryAnnotations } from "./retry.ts";
 import { type PodSeen, publishedPods, type Seen } from "./seen.ts";
-import { type Choice, choose, ineligible, STABLE_MS } from "./select.ts";
+import { type Choice, choose, ineligible, isUnknown, STABLE_MS } from "./select.ts";
 import { deletionStatus, statusOf } from "./status.ts";
 
 /**
@@ -114,7 +114,12 @@ function publishedOf(seen: Seen, serving: readonly PodSeen[]): Plan["publish"] {
   const isTaken = service.state === "foreign" || slice.state === "foreign";
   // They come into being with the first pod that serves, and stay from then on.
   const exist = service.state === "ours" || slice.state === "ours";
-  if (isTaken || (serving.length === 0 && !exist)) return { service: false, slice: undefined };
+  if (isTaken) {
+    // Ours must not send requests to our pods under somebody else's Service.
+    const isLeft = slice.state === "ours" && slice.content.length > 0;
+    return { service: false, slice: isLeft ? [] : undefined };
+  }
+  if (serving.length === 0 && !exist) return { service: false, slice: undefined };
   const names = serving.map((pod) => pod.name).sort();
   const isSame =
     slice.state === "ours" && slice.intact && names.join() === [...slice.content].sort().join();
@@ -155,9 +160,19 @@ function isOnlyLate(pod: PodSeen): boolean {
   return pod.held === "absent" && pod.busy === undefined;
 }
 
-/** What matters on the way to the engines; once the adapter is where it should be, nothing of it stays. */
+/** What matters on the way to the engines; once the adapter is where it should be, and the status says so, nothing of it stays. */
 function annotationsOf(seen: Seen, { selected }: Choice): Record<string, string> {
-  const waiting = selected.filter((pod) => pod.held !== "current").map((pod) => pod.name);
+  const isTold = (pod: PodSeen) =>
+    seen.adapter.status?.pods?.some((line) => line.name === pod.name && line.state !== "Waiting");
+  const waiting = seen.pods
+    // Nothing is loaded where nobody knows what is there already.
+    .filter((pod) => pod.recorded || !isUnknown(pod))
+    .filter((pod) =>
+      selected.includes(pod)
+        ? pod.held !== "current" || !isTold(pod)
+        : pod.recorded && mayHold(pod) && !isTold(pod),
+    )
+    .map((pod) => pod.name);
   if (waiting.length === 0) return {};
   return { ...retryAnnotations(seen.pods), [ANNOTATION.scheduledPods]: waiting.sort().join(",") };
 }
@@ -187,7 +202,10 @@ function wakeAt(seen: Seen, choice: Choice): number | undefined {
     .filter((pod) => pod.busy === undefined && pod.held !== "current")
     .flatMap((pod) => [nextLoadMs(pod.loadFailure), drainedAtMs(pod)]);
   const cleaning = leftovers(seen, choice).flatMap(unloadMoments);
-  return nextAfter(seen.nowMs, [...stable, ...retries, ...cleaning]);
+  const late = seen.pods
+    .filter((pod) => !choice.selected.includes(pod))
+    .map((pod) => pod.lateLoadUntilMs ?? Number.NEGATIVE_INFINITY);
+  return nextAfter(seen.nowMs, [...stable, ...retries, ...cleaning, ...late]);
 }
 
 function unloadMoments(pod: PodSeen): number[] {

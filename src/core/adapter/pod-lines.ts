@@ -7,10 +7,10 @@ import { redactArtifactUrl } from "#api/artifact-url.ts";
 import { INSTANCES_MAX, type ModelAdapterPodStatus } from "#api/model-adapter.ts";
 import type { Reason } from "#api/reasons.ts";
 import { toTimestamp } from "#base/clock.ts";
-import { leftovers } from "./operations.ts";
+import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
 import type { Failure, PodSeen, Seen } from "./seen.ts";
-import { type Choice, ineligible } from "./select.ts";
+import { type Choice, ineligible, isUnknown } from "./select.ts";
 
 type Line = ModelAdapterPodStatus;
 
@@ -77,6 +77,8 @@ function baseModelWarning(wanted: string | undefined, label: string | undefined)
 
 /** The version that a pod goes on holding while the wanted one is not there, as it was told when it was loaded. */
 function heldVersion(seen: Seen, pod: PodSeen): Details {
+  // It may still have it: whoever asks it next must be able to tell which version that is.
+  if (pod.held === "silent" || isUnknown(pod)) return kept(seen, pod);
   if (pod.held !== "outdated") return {};
   const before = recordedLine(seen, pod);
   if (before?.path === undefined || before.path !== pod.path) return {};
@@ -112,7 +114,8 @@ function otherLine(seen: Seen, pod: PodSeen): Line[] {
   const why = ineligible(pod, seen.nowMs);
   const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
   if (pod.held === "silent" && isExhausted(pod.loadFailure)) return [chosenLine(seen, pod)];
-  if (pod.recorded && pod.held !== "absent" && pod.held !== "foreign") {
+  const mayHave = pod.held === "absent" ? mayHold(pod) : pod.held !== "foreign";
+  if (pod.recorded && mayHave) {
     // It will most likely come back with what it has: neither loaded again nor forgotten.
     return [
       { ...line(pod, "Unavailable", { reason: "PodNotReady", message }), ...kept(seen, pod) },

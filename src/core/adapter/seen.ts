@@ -48,6 +48,8 @@ export interface PodSeen {
   readonly path: string | undefined;
   /** It is written down that we loaded the adapter here, or began to. */
   readonly recorded: boolean;
+  /** What the engine lists lies where we are on record of having loaded it from, in whatever version. */
+  readonly known: boolean;
   /** The operation for this adapter that is under way on this pod. */
   readonly busy: "loading" | "unloading" | undefined;
   /** The version that is being loaded. */

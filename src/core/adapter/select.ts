@@ -1,4 +1,5 @@
 /** Which pods an adapter may, should and does serve on. */
+import type { ModelAdapter } from "#api/model-adapter.ts";
 import { ANNOTATION } from "#api/names.ts";
 import { schedulerOf } from "../schedule/scheduler.ts";
 import { isGivenUp, nextLoadMs } from "./retry.ts";
@@ -41,7 +42,7 @@ export function select(seen: Seen): PodSeen[] {
   const eligible = seen.pods.filter((pod) => ineligible(pod, seen.nowMs) === undefined);
   if (seen.adapter.spec.replicas === undefined) return eligible;
   const instances = seen.adapter.status?.instances ?? [];
-  const before = scheduledPods(seen);
+  const before = scheduledPods(seen.adapter);
   const isInstance = (pod: PodSeen) => instances.includes(pod.name);
   const isHopeful = (pod: PodSeen) => !isGivenUp(pod.loadFailure);
   const preferences: ((pod: PodSeen) => boolean)[] = [
@@ -82,8 +83,8 @@ function scheduleOne(seen: Seen, eligible: readonly PodSeen[]): PodSeen[] {
 export const isUnknown = (pod: PodSeen) => pod.held === "unasked" || pod.held === "unknown";
 
 /** The pods that the annotation says were chosen and not yet loaded. */
-export function scheduledPods(seen: Seen): string[] {
-  const text = seen.adapter.metadata.annotations?.[ANNOTATION.scheduledPods] ?? "";
+export function scheduledPods({ metadata }: ModelAdapter): string[] {
+  const text = metadata.annotations?.[ANNOTATION.scheduledPods] ?? "";
   return text.split(",").filter((name) => name !== "");
 }
 
@@ -100,7 +101,7 @@ function canServe(seen: Seen, pod: PodSeen): boolean {
   // Until it has been asked, a pod that was published stays published: a restart of ours is no reason to stop requests.
   if (pod.held === "unasked") return publishedPods(seen).includes(pod.name);
   // What somebody else may have loaded is not sent requests before it was replaced.
-  return pod.held === "current" || (pod.held === "outdated" && pod.recorded);
+  return pod.held === "current" || (pod.held === "outdated" && pod.known);
 }
 
 /**
@@ -109,7 +110,8 @@ function canServe(seen: Seen, pod: PodSeen): boolean {
  */
 function standIns(seen: Seen, selected: readonly PodSeen[]): PodSeen[] {
   const { adapter, pods, nowMs } = seen;
-  if (adapter.spec.replicas === undefined || selected.some(holdsOurs)) return [];
+  const isServed = selected.some((pod) => holdsOurs(pod) || canServe(seen, pod));
+  if (adapter.spec.replicas === undefined || isServed) return [];
   const instances = adapter.status?.instances ?? [];
   return pods
     .filter((pod) => !selected.includes(pod) && ineligible(pod, nowMs) === undefined)

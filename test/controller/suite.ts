@@ -1,0 +1,43 @@
+import { after, before, describe } from "node:test";
+import { deletionTests } from "./deletion.ts";
+import { isolationTests } from "./isolation.ts";
+import { operationTests } from "./operation.ts";
+import { phaseTests } from "./phases.ts";
+import { privilegeTests } from "./privilege.ts";
+import { reasonTests } from "./reasons.ts";
+import { repairTests } from "./repair.ts";
+import { restartTests } from "./restarts.ts";
+import { retryTests } from "./retries.ts";
+import type { Controller, Stage } from "./stage.ts";
+import { updateTests } from "./updates.ts";
+
+/** Beside one another, under one controller, each in a world of its own. */
+const THEMES = [
+  // Those that take longest come first.
+  retryTests,
+  deletionTests,
+  phaseTests,
+  reasonTests,
+  repairTests,
+  updateTests,
+  isolationTests,
+];
+
+/** Most tests wait for something: a dozen at once keep two processors busy. */
+const CONCURRENCY = 16;
+
+/** Registers all tests; what they expect is the same of every target. */
+export function controllerTests(stage: Stage): void {
+  describe("the controller", { concurrency: CONCURRENCY }, () => {
+    let controller: Controller | undefined;
+    before(async () => {
+      controller = await stage.start("--leader-elect");
+      await controller.ready();
+    });
+    after(() => controller?.stop());
+    for (const register of THEMES) register(stage);
+  });
+  restartTests(stage);
+  operationTests(stage);
+  privilegeTests(stage);
+}

@@ -1,0 +1,162 @@
+/** What a world must come to once nothing goes wrong any more, and by when. */
+import type { ModelAdapter } from "#api/model-adapter.ts";
+import { ANNOTATION, LABEL } from "#api/names.ts";
+import { TOMBSTONES_NAME } from "#controller/tombstones.ts";
+import { CONFIG_MAPS, ENDPOINT_SLICES, SERVICES } from "#kube/client.ts";
+import { SYSTEM } from "../controllers.ts";
+import { isOwned } from "../facts.ts";
+import { namesIn } from "../history.ts";
+import type { SimPod } from "../sim-pod.ts";
+import type { CheckContext } from "./context.ts";
+import type { RetryChecks } from "./retries.ts";
+
+/** A look at a pod, five seconds of its being Ready, a load, a few writes. */
+const SLACK_MS = 20_000;
+/** The collector's longest delay. */
+const COLLECTED_MS = 35_000;
+/** A load that was broken off may come late; only then is a tombstone let go. */
+const LATE_MS = 65_000;
+const UNLOAD_BACKOFF_MS = 80_000;
+
+interface Problem {
+  readonly text: string;
+  readonly dueMs: number;
+}
+
+export class SettledChecks {
+  readonly #context: CheckContext;
+  readonly #retries: RetryChecks;
+  /** When a name was last somebody else's. */
+  readonly #takenMs = new Map<string, number>();
+
+  constructor(context: CheckContext, retries: RetryChecks) {
+    this.#context = context;
+    this.#retries = retries;
+  }
+
+  /** True when all is as it should be. Reports what is not, once its time is over. */
+  step(calmSinceMs: number): boolean {
+    const { facts, time, report, calm } = this.#context;
+    const since = Math.max(calmSinceMs, calm.sinceMs);
+    const problems = [
+      ...facts.adapters().flatMap((adapter) => this.#adapter(adapter, since)),
+      ...this.#leftovers(since),
+    ];
+    for (const { text, dueMs } of problems) {
+      if (time.now() > dueMs) report("not-converged", text);
+    }
+    return problems.length === 0;
+  }
+
+  #adapter(adapter: ModelAdapter, since: number): Problem[] {
+    const { facts, history, time } = this.#context;
+    const { metadata, spec, status } = adapter;
+    const { name, uid } = metadata;
+    if (metadata.deletionTimestamp !== undefined) {
+      return [{ text: `${name} is still being deleted`, dueMs: since + SLACK_MS }];
+    }
+    const pods = facts.kubelet.present();
+    const eligible = pods.filter((pod) => facts.isEligible(adapter, pod));
+    const holding = eligible.filter((pod) => facts.isCurrent(adapter, pod));
+    const names = holding.map((pod) => pod.name).sort();
+    const wanted = spec.replicas === 1 ? Math.min(1, eligible.length) : eligible.length;
+    const texts: string[] = [];
+    const expect = (isSo: boolean, text: string) => {
+      if (!isSo) texts.push(`${name}: ${text}`);
+    };
+    const published = facts.published(adapter).sort().join();
+    expect(names.length === wanted, `held by [${names}] of [${eligible.map((pod) => pod.name)}]`);
+    expect(published === names.join(), `published: [${published}], held by [${names}]`);
+    expect(status?.phase === (wanted > 0 ? "Running" : "Pending"), `phase ${status?.phase}`);
+    expect(
+      [...(status?.instances ?? [])].sort().join() === names.join(),
+      `instances [${status?.instances}], held by [${names}]`,
+    );
+    expect(status?.observedGeneration === metadata.generation, "observedGeneration is old");
+    const ours = Object.keys(metadata.annotations ?? {}).filter((key) =>
+      Object.values(ANNOTATION).some((prefix) => key.startsWith(prefix)),
+    );
+    expect(ours.length === 0, `annotations [${ours}]`);
+    if (wanted > 0) this.#checkObjects(adapter, expect);
+    const elsewhere = pods.filter((pod) => {
+      const held = pod.engine.held.get(name);
+      return held?.by.startsWith("controller") && !holding.includes(pod);
+    });
+    const dues = pods.map((pod) => this.#retries.dueMs(adapter, pod));
+    // What a namesake left is the collector's to take away.
+    const isTaken = [facts.service(name), facts.slice(name)].some(
+      (object) => object !== undefined && !isOwned(object, adapter),
+    );
+    if (isTaken) this.#takenMs.set(name, time.now());
+    const freeMs = this.#takenMs.get(name) ?? 0;
+    if (isTaken && time.now() < since + COLLECTED_MS) return [{ text: "taken", dueMs: time.now() }];
+    const fromMs = Math.max(since, freeMs, history.specChangedMs(uid), ...dues);
+    // An engine may still come to a load of a namesake that is gone.
+    const left = elsewhere.map((pod) => ({
+      text: `${name}: left on ${pod.name}`,
+      dueMs: fromMs + LATE_MS,
+    }));
+    return [...texts.map((text) => ({ text, dueMs: fromMs + SLACK_MS })), ...left];
+  }
+
+  #checkObjects(adapter: ModelAdapter, expect: (isSo: boolean, text: string) => void): void {
+    const { facts } = this.#context;
+    const { name } = adapter.metadata;
+    const service = facts.service(name);
+    expect(service !== undefined && isOwned(service, adapter), "the Service is not its own");
+    const labels = [LABEL.modelName, LABEL.adapterName];
+    for (const object of [service, facts.slice(name)]) {
+      const isLabelled = labels.every((label) => object?.metadata.labels?.[label] === name);
+      expect(isLabelled, "a label of Service or EndpointSlice is wrong");
+    }
+    const ports = service?.spec.ports ?? [];
+    expect(
+      ports.length === 1 && ports[0]?.port === 8000,
+      `Service has ports ${JSON.stringify(ports)}`,
+    );
+    expect(Object.keys(service?.spec.selector ?? {}).length === 0, "the Service has a selector");
+    const sliced = facts.slice(name)?.ports ?? [];
+    expect(sliced.length === 1 && sliced[0]?.port === 8000, "the EndpointSlice's ports are wrong");
+    for (const endpoint of facts.slice(name)?.endpoints ?? []) {
+      const pod = facts.pod(endpoint.targetRef?.name ?? "");
+      expect(pod?.ip === endpoint.addresses[0], "an address of the EndpointSlice is wrong");
+    }
+  }
+
+  /** What nobody asked for. */
+  #leftovers(since: number): Problem[] {
+    const { facts } = this.#context;
+    const { server } = facts;
+    const orphans = [...server.list(SERVICES), ...server.list(ENDPOINT_SLICES)]
+      .filter((object) => object.metadata.ownerReferences !== undefined)
+      .filter((object) => {
+        const adapter = facts.adapter(object.metadata.name);
+        return adapter === undefined || !isOwned(object, adapter);
+      })
+      .map((object) => ({
+        text: `${object.metadata.name} [${namesIn(object)}] is left without its adapter`,
+        dueMs: since + COLLECTED_MS,
+      }));
+    // Where nobody is left who knows the engine's key, it cannot be asked.
+    const isLocked = (pod: SimPod | undefined) =>
+      pod?.engine.apiKey !== undefined &&
+      !facts.adapters().some((adapter) => facts.isMeant(adapter, pod));
+    const held = facts.kubelet.present().flatMap((pod) =>
+      [...pod.engine.held]
+        .filter(([name, one]) => one.by.startsWith("controller") && !facts.adapter(name))
+        .filter(() => !isLocked(pod))
+        .map(([name]) => ({
+          text: `${name} is left on ${pod.name}`,
+          dueMs: Math.max(since, this.#retries.unloadDueMs(name, pod)) + LATE_MS,
+        })),
+    );
+    const map = server.find(CONFIG_MAPS, { namespace: SYSTEM, name: TOMBSTONES_NAME });
+    const tombstones = Object.values(map?.data ?? {})
+      .filter((text) => !isLocked(facts.pod(JSON.parse(text).pod)))
+      .map((text) => ({
+        text: `tombstone ${text}`,
+        dueMs: since + LATE_MS + UNLOAD_BACKOFF_MS,
+      }));
+    return [...orphans, ...held, ...tombstones];
+  }
+}

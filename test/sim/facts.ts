@@ -1,0 +1,111 @@
+/** What is true in a world, read from the API and the engines themselves: what the invariants compare claims with. */
+import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
+import type { ModelAdapter } from "#api/model-adapter.ts";
+import { ANNOTATION, API_KEY_CONFIG, LABEL } from "#api/names.ts";
+import { fromTimestamp } from "#base/clock.ts";
+import { directPath } from "#core/adapter/delivery.ts";
+import { matchesSelector } from "#core/adapter/selector.ts";
+import { ENDPOINT_SLICES, MODEL_ADAPTERS, SERVICES } from "#kube/client.ts";
+import type { ApiServer } from "./api-server.ts";
+import { type Kubelet, NAMESPACE } from "./kubelet.ts";
+import type { SimPod } from "./sim-pod.ts";
+import { contentOf } from "./sim-sidecar.ts";
+import type { VirtualTime } from "./virtual-time.ts";
+
+const STABLE_MS = 5000;
+
+export class Facts {
+  readonly server: ApiServer;
+  readonly kubelet: Kubelet;
+  readonly time: VirtualTime;
+  readonly usesSidecar: boolean;
+
+  constructor(parts: {
+    server: ApiServer;
+    kubelet: Kubelet;
+    time: VirtualTime;
+    usesSidecar: boolean;
+  }) {
+    this.server = parts.server;
+    this.kubelet = parts.kubelet;
+    this.time = parts.time;
+    this.usesSidecar = parts.usesSidecar;
+  }
+
+  adapters(): ModelAdapter[] {
+    return this.server.list(MODEL_ADAPTERS);
+  }
+
+  adapter(name: string): ModelAdapter | undefined {
+    return this.server.find(MODEL_ADAPTERS, { namespace: NAMESPACE, name });
+  }
+
+  pod(name: string): SimPod | undefined {
+    return this.kubelet.present().find((pod) => pod.name === name);
+  }
+
+  service(name: string): Service | undefined {
+    return this.server.find(SERVICES, { namespace: NAMESPACE, name });
+  }
+
+  slice(name: string): EndpointSlice | undefined {
+    return this.server.find(ENDPOINT_SLICES, { namespace: NAMESPACE, name });
+  }
+
+  /** The pods that the adapter's own EndpointSlice names. */
+  published(adapter: ModelAdapter): string[] {
+    const slice = this.slice(adapter.metadata.name);
+    if (slice === undefined || !isOwned(slice, adapter)) return [];
+    return (slice.endpoints ?? []).map((endpoint) => endpoint.targetRef?.name ?? "");
+  }
+
+  /** What an engine that has the adapter as the spec wants it has. */
+  wantedContent(adapter: ModelAdapter, pod: SimPod): string | undefined {
+    const { spec } = adapter;
+    const path = directPath(spec);
+    const isDirect = !this.usesSidecar || pod.sidecar === undefined;
+    if (isDirect || spec.artifactURL.startsWith("/")) return path;
+    const { [API_KEY_CONFIG]: _, ...config } = spec.additionalConfig ?? {};
+    return contentOf(spec.artifactURL, config);
+  }
+
+  isCurrent(adapter: ModelAdapter, pod: SimPod): boolean {
+    const held = pod.engine.held.get(adapter.metadata.name);
+    return held !== undefined && held.content === this.wantedContent(adapter, pod);
+  }
+
+  /** The pod matches, and takes adapters. */
+  isMeant(adapter: ModelAdapter, pod: SimPod): boolean {
+    return (
+      matchesSelector(adapter.spec.podSelector, pod.labels) &&
+      pod.labels[LABEL.adapterEnabled] === "true"
+    );
+  }
+
+  isEligible(adapter: ModelAdapter, pod: SimPod): boolean {
+    const object = this.kubelet.object(pod);
+    if (object === undefined || object.metadata.deletionTimestamp !== undefined) return false;
+    const since = readySinceMs(object);
+    if (since === undefined || since + STABLE_MS > this.time.now()) return false;
+    return this.isMeant(adapter, pod);
+  }
+}
+
+/** Since when a pod is Ready, as its object says. */
+export function readySinceMs(pod: Pod): number | undefined {
+  const ready = pod.status?.conditions?.find((condition) => condition.type === "Ready");
+  return ready?.status === "True" ? (fromTimestamp(ready.lastTransitionTime) ?? 0) : undefined;
+}
+
+export function isOwned(object: Service | EndpointSlice, adapter: ModelAdapter): boolean {
+  return (object.metadata.ownerReferences ?? []).some(
+    (owner) => owner.controller === true && owner.uid === adapter.metadata.uid,
+  );
+}
+
+/** The pods on which it is written down that the adapter may be. */
+export function recordedOn({ metadata, status }: ModelAdapter, pod: string): boolean {
+  const scheduled = (metadata.annotations?.[ANNOTATION.scheduledPods] ?? "").split(",");
+  const line = status?.pods?.find((one) => one.name === pod);
+  return scheduled.includes(pod) || (line !== undefined && line.state !== "Waiting");
+}
