@@ -13,7 +13,7 @@ import type { Log } from "#telemetry/log.ts";
 import type { Auth } from "./secrets.ts";
 
 /** Name of the ConfigMap, in the controller's namespace. */
-const TOMBSTONES_NAME = "loradock-pending-unloads";
+export const TOMBSTONES_NAME = "loradock-pending-unloads";
 /** Well below the megabyte that an object may have. */
 const TOMBSTONES_MAX = 4000;
 const WRITE_RETRY_MS = 5000;
