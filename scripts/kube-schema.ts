@@ -1,6 +1,7 @@
 /**
- * Writes src/local/apiserver/schema/kubernetes-schema.generated.json: the shapes of the built-in kinds that
- * the embedded API serves, read from the OpenAPI documents of the Go module k8s.io/kubernetes.
+ * Writes src/local/apiserver/schema/kubernetes-schema.generated.json, the shapes of the built-in kinds that
+ * the embedded API serves, and openapi/kubernetes-descriptions.generated.json, what `kubectl explain` says of
+ * them, read from the OpenAPI documents of the Go module k8s.io/kubernetes.
  * Needs the Go toolchain. Run: node scripts/kube-schema.ts
  */
 import { execFileSync } from "node:child_process";
@@ -10,6 +11,10 @@ import { join } from "node:path";
 const MODULE = "k8s.io/kubernetes@v1.34.4";
 const OUTPUT = new URL(
   "../src/local/apiserver/schema/kubernetes-schema.generated.json",
+  import.meta.url,
+);
+const DESCRIPTIONS = new URL(
+  "../src/local/apiserver/openapi/kubernetes-descriptions.generated.json",
   import.meta.url,
 );
 const DOCUMENTS = [
@@ -52,7 +57,7 @@ const ROOTS = [
   "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
   "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
 ];
-/** What the API computes with; descriptions and examples are left where they come from. */
+/** What the API computes with; descriptions go into a file of their own, examples nowhere. */
 const KEPT = new Set([
   "type",
   "format",
@@ -126,6 +131,17 @@ for (const name of DOCUMENTS) {
   Object.assign(source, document.components.schemas);
 }
 
+/** The descriptions of a definition and of its fields; that of the definition is under the empty name. */
+function descriptionsOf(schema: Schema): Record<string, string> {
+  const fields = Object.entries(isSchema(schema["properties"]) ? schema["properties"] : {});
+  return Object.fromEntries(
+    [["", schema] as const, ...fields].flatMap(([name, described]) => {
+      const text = isSchema(described) ? described["description"] : undefined;
+      return typeof text === "string" && text !== "" ? [[name, text]] : [];
+    }),
+  );
+}
+
 const definitions = new Map<string, Schema>();
 const pending = [...ROOTS];
 for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
@@ -137,12 +153,13 @@ for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
   pending.push(...refs);
 }
 
-const lines = [...definitions]
-  .sort(([a], [b]) => (a < b ? -1 : 1))
-  .map(([name, schema]) => `${JSON.stringify(name)}:${JSON.stringify(schema)}`);
-const comment = `Field names, types and merge rules of the Kubernetes API, taken from api/openapi-spec of ${MODULE} (Copyright The Kubernetes Authors, Apache-2.0) by scripts/kube-schema.ts; descriptions left out.`;
-writeFileSync(
-  OUTPUT,
-  `{"comment":${JSON.stringify(comment)},\n"definitions":{\n${lines.join(",\n")}\n}}\n`,
-);
+const names = [...definitions.keys()].sort();
+const write = (file: URL, what: string, value: (name: string) => unknown) => {
+  const comment = `${what} of the Kubernetes API, taken from api/openapi-spec of ${MODULE} (Copyright The Kubernetes Authors, Apache-2.0) by scripts/kube-schema.ts.`;
+  const lines = names.map((name) => `${JSON.stringify(name)}:${JSON.stringify(value(name))}`);
+  const text = `{"comment":${JSON.stringify(comment)},\n"definitions":{\n${lines.join(",\n")}\n}}\n`;
+  writeFileSync(file, text);
+};
+write(OUTPUT, "Field names, types and merge rules", (name) => definitions.get(name));
+write(DESCRIPTIONS, "Descriptions", (name) => descriptionsOf(source[name] ?? {}));
 console.log(`${definitions.size} definitions from ${MODULE}`);

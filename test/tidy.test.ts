@@ -125,6 +125,23 @@ test("nothing in src is unreachable: every file is imported or is an entry", () 
   assert.deepEqual(dead, []);
 });
 
+test("what a file exports is used by another", () => {
+  const users = new Map<string, Set<string>>();
+  for (const { path, text } of [...sources, ...others()]) {
+    for (const word of text.match(/\b[A-Za-z_]\w+\b/g) ?? []) {
+      const known = users.get(word) ?? new Set();
+      users.set(word, known.add(path));
+    }
+  }
+  const unused = sources.flatMap(({ path, text }) =>
+    [...text.matchAll(/^export (?:async )?(?:function|const|class) (\w+)/gm)]
+      .map(([, name = ""]) => name)
+      .filter((name) => (users.get(name)?.size ?? 0) < 2)
+      .map((name) => `${path}: ${name}`),
+  );
+  assert.deepEqual(unused, []);
+});
+
 function others(): Source[] {
   return globSync(["scripts/*.ts", "bench/*.ts", "test/**/*.ts"], { cwd: root }).map((path) => {
     const text = readFileSync(join(root, path), "utf8");

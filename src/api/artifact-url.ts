@@ -8,7 +8,7 @@ export type ArtifactUrl =
   | { kind: "path"; path: string };
 
 /** The schemes that `spec.artifactURL` may begin with; an absolute path is the other possibility. */
-export const ARTIFACT_SCHEMES = [
+const ARTIFACT_SCHEMES = [
   "huggingface://",
   "hf://",
   "s3://",

@@ -7,7 +7,7 @@ import { discard, fileBytes, rangeHeaders, wholeSize } from "./http-range.ts";
 import type { ArtifactSource, Listing, RemoteFile, SourceContext } from "./source.ts";
 
 /** What the one file of an archive source is called while it is being fetched. */
-export const ARCHIVE_FILE = "archive";
+const ARCHIVE_FILE = "archive";
 
 const ADVICE = "the key headers of the Secret that credentialsSecretRef names";
 

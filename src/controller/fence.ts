@@ -3,7 +3,7 @@ import type { KubeClient } from "#kube/client.ts";
 import type { Engines } from "./places.ts";
 
 /** An act was stopped: another controller may lead by now. */
-export class NotLeading extends Error {
+class NotLeading extends Error {
   override readonly name = "NotLeading";
 
   constructor() {

@@ -1,4 +1,4 @@
-import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
+import { SYSTEM_NAMESPACE } from "#api/names.ts";
 import { LeaderElector } from "#kube/lease.ts";
 import type { ListenAddress } from "#serve/address.ts";
 import { probesFetch } from "#serve/probes.ts";
@@ -23,13 +23,6 @@ export interface LeaderElection {
   readonly leaseDurationMs: number;
   readonly renewDeadlineMs: number;
 }
-
-export const LEADER_ELECTION_DEFAULTS = {
-  namespace: SYSTEM_NAMESPACE,
-  name: CONTROLLER_NAME,
-  leaseDurationMs: 15_000,
-  renewDeadlineMs: 10_000,
-} as const;
 
 /** Everything that the command line of the controller can say. */
 export interface ManagerOptions extends Pick<ControllerOptions, "pollMs" | "schedulerPolicy"> {

@@ -10,7 +10,7 @@ const LOAD = "/v1/lora_adapter/load";
 const UNLOAD = "/v1/lora_adapter/unload";
 
 /** Adapters of hundreds of megabytes come over slow lines, too. */
-export const RUNTIME_HTTP_DEFAULTS: EngineHttpOptions = {
+const RUNTIME_HTTP_DEFAULTS: EngineHttpOptions = {
   ...ENGINE_HTTP_DEFAULTS,
   changeTimeoutMs: 900_000,
 };

@@ -32,6 +32,6 @@ function isSecretName(name: string): boolean {
 }
 
 /** The text with authorization values and URL userinfo masked. */
-export function redactText(text: string): string {
+function redactText(text: string): string {
   return text.replace(BEARER, `$1 ${MASK}`).replace(USERINFO, `$1${MASK}@`);
 }

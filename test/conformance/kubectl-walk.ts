@@ -195,6 +195,13 @@ deployment.apps/web   0/1     0            0           AGE
   const setPhase = async (path: string, phase: string) =>
     (await target.patch(`${path}/one/status`, "merge", { status: { phase } })).expect(200);
 
+  itWithKubectl("kubectl auth can-i, and what", async () => {
+    assert.equal((await target.kubectl(["auth", "can-i", "create", "pods"])).stdout, "yes\n");
+    const list = await target.kubectl(["auth", "can-i", "--list"]);
+    assert.match(list.stdout, /^\*\.\* +\[\] +\[\] +\[\*\]$/m, list.stderr);
+    assert.match(list.stdout, /^ +\[\*\] +\[\] +\[\*\]$/m);
+  });
+
   itWithKubectl("kubectl version and cluster-info", async () => {
     const version = await target.kubectl(["version"]);
     assert.match(version.stdout, /^Server Version: v1\.34\.\d+/m);

@@ -85,9 +85,22 @@ export function openApiTests(target: Target): void {
   itWithKubectl("kubectl explain of a field of a deployment", async () => {
     const said = await target.kubectl(["explain", "deployment.spec.replicas"]);
     assert.equal(said.code, 0, said.stderr);
-    const head =
-      "GROUP:      apps\nKIND:       Deployment\nVERSION:    v1\n\nFIELD: replicas <integer>\n\n\nDESCRIPTION:\n";
-    assert.ok(said.stdout.startsWith(head), said.stdout);
+    const text =
+      "GROUP:      apps\nKIND:       Deployment\nVERSION:    v1\n\nFIELD: replicas <integer>\n\n\nDESCRIPTION:\n    Number of desired pods. This is a pointer to distinguish between explicit\n    zero and not specified. Defaults to 1.\n    \n\n";
+    assert.equal(said.stdout, text);
+  });
+
+  itWithKubectl("kubectl explain of what several kinds have", async () => {
+    const said = await target.kubectl(["explain", "pod.spec.containers.livenessProbe"]);
+    const lines = said.stdout.split("\n").map((line) => line.trim());
+    assert.ok(
+      lines.includes("Periodic probe of container liveness. Container will be restarted if the"),
+    );
+    assert.ok(
+      lines.includes("Probe describes a health check to be performed against a container to"),
+    );
+    const prose = lines.slice(lines.indexOf("initialDelaySeconds\t<integer>") + 1);
+    assert.match(prose[0] ?? "", /^Number of seconds after the container has started/);
   });
 
   itWithKubectl("kubectl explain of a ModelAdapter", async () => {

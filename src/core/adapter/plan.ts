@@ -49,7 +49,7 @@ import { deletionStatus, statusOf } from "./status.ts";
  * How long a deletion waits for engines that do not answer before it lets the object go: with the writes around it, the finalizer
  * is off within ten seconds.
  */
-export const DELETION_WAIT_MS = 8000;
+const DELETION_WAIT_MS = 8000;
 
 export interface Plan {
   /** Changes of the object's metadata; to be written before anything else is done. Null removes an annotation. */

@@ -11,7 +11,7 @@ export const RETRIES_MAX = 5;
 const RETRY_BASE_MS = 5000;
 const RETRY_LAST_MS = 80_000;
 /** What cannot be mended by trying again is still tried at this pace, since its cause may be outside our sight. */
-export const SLOW_RETRY_MS = 300_000;
+const SLOW_RETRY_MS = 300_000;
 
 /** True when the retries are used up. */
 export function isExhausted(failure: Failure | undefined): boolean {

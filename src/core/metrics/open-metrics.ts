@@ -1,7 +1,7 @@
 /** How an OpenMetrics exposition ends. */
 const EOF = "# EOF\n";
 
-export function isOpenMetrics(text: string): boolean {
+function isOpenMetrics(text: string): boolean {
   return text.endsWith(EOF) || text.endsWith("# EOF");
 }
 

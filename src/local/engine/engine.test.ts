@@ -13,7 +13,7 @@ import {
   startForTests,
   TINY,
   temporaryFolder,
-} from "./engine-for-tests.ts";
+} from "#test/support/engine-for-tests.ts";
 
 const LORA = [
   "--served-model-name",

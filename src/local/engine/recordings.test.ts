@@ -24,7 +24,7 @@ import {
   startForTests,
   TINY,
   temporaryFolder,
-} from "./engine-for-tests.ts";
+} from "#test/support/engine-for-tests.ts";
 import { withoutPaths } from "./http-errors.ts";
 
 const FOLDER = join(import.meta.dirname, "../../../fixtures/vllm-recordings");

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { TINY } from "./engine-for-tests.ts";
+import { TINY } from "#test/support/engine-for-tests.ts";
 import { parseSafetensors, SafetensorsError } from "./safetensors.ts";
 
 /** A file with this header, as JSON or as it is, and these data bytes. */

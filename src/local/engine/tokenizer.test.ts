@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { TINY } from "#test/support/engine-for-tests.ts";
 import { Detokenizer, decodeUtf8 } from "./detokenizer.ts";
-import { TINY } from "./engine-for-tests.ts";
 import { readTokenizer } from "./tokenizer.ts";
 
 const tokenizer = readTokenizer(join(TINY, "base"));

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { isObject } from "#base/json.ts";
 
 /** Who may read a repository: a file of this name in its folder; without one, everybody. */
-export const ACCESS_FILE = ".access.json";
+const ACCESS_FILE = ".access.json";
 
 /** The hub's own line between what git holds and what lies in its large-file store. */
 const LARGE_FILE = /\.(safetensors|bin|pt|pth|gguf)$/;

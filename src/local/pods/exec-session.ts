@@ -18,7 +18,7 @@ const NORMAL_CLOSURE = 1000;
 type ExecStatus = Omit<KubeStatus, "kind" | "apiVersion">;
 
 /** What the error channel says at the end of a command, as kubectl turns it into its own exit code. */
-export function statusOfExit(exitCode: number): ExecStatus {
+function statusOfExit(exitCode: number): ExecStatus {
   if (exitCode === 0) return { metadata: {}, status: "Success" };
   return {
     metadata: {},
@@ -30,7 +30,7 @@ export function statusOfExit(exitCode: number): ExecStatus {
 }
 
 /** What the error channel says when a command could not be run at all. */
-export function statusOfFailure(error: unknown): ExecStatus {
+function statusOfFailure(error: unknown): ExecStatus {
   return {
     metadata: {},
     status: "Failure",

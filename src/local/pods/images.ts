@@ -34,7 +34,7 @@ export interface Image {
 const none = () => [];
 
 /** Every image that this machine can run; the first match counts. A new image is one entry. */
-export const IMAGES: readonly Image[] = [
+const IMAGES: readonly Image[] = [
   {
     pattern: "vllm/vllm-openai*",
     role: "engine",

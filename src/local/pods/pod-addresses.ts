@@ -4,7 +4,7 @@ import { UserError } from "#base/errors.ts";
 import { type AddressPool, aliasCommand, nextAddress } from "./addresses.ts";
 
 /** The address of pods that share the machine's own network. */
-export const HOST_NETWORK_ADDRESS = "127.0.0.1";
+const HOST_NETWORK_ADDRESS = "127.0.0.1";
 
 /** Gives pods their addresses and takes them back. */
 export class PodAddresses {

@@ -122,7 +122,7 @@ const CURRENT = "..data";
  * Publishes files as the kubelet of a cluster does: they lie in a folder of their own, `..data`
  * points to it, and what users see points through `..data`; one rename changes everything.
  */
-export function publishFiles(folder: string, files: ReadonlyMap<string, Buffer>): void {
+function publishFiles(folder: string, files: ReadonlyMap<string, Buffer>): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const current = join(folder, CURRENT);
   const published = readLink(current);

@@ -27,7 +27,7 @@ export interface ReplicaSetPlan {
 }
 
 /** At most so many pods are created in one pass; the rest follows in the next. */
-export const CREATE_BURST = 100;
+const CREATE_BURST = 100;
 
 const DELETION_COST = "controller.kubernetes.io/pod-deletion-cost";
 

@@ -3,8 +3,8 @@ import type { EndpointSlice, Service } from "#api/kubernetes.ts";
 import { LABEL } from "#api/names.ts";
 
 /** Addresses of Services on this machine: `clusterIP`s come from the API server, the others from us. */
-export const CLUSTER_PREFIX = "127.96.";
-export const BALANCER_PREFIX = "127.97.";
+const CLUSTER_PREFIX = "127.96.";
+const BALANCER_PREFIX = "127.97.";
 
 const POOL_SIZE = 256 * 254;
 

@@ -87,7 +87,7 @@ export function groupVersion(apiVersion: string): { group: string; version: stri
 }
 
 /** Whether a CustomResourceDefinition was accepted, so that its kinds are served. */
-export function isEstablished(crd: JsonObject): boolean {
+function isEstablished(crd: JsonObject): boolean {
   return objectsAt(objectAt(crd, "status"), "conditions").some(
     (condition) => condition["type"] === "Established" && condition["status"] === "True",
   );

@@ -61,17 +61,6 @@ function combine(
   return { isMember: isIn(a.isMember, b.isMember), children };
 }
 
-/** `set` without the paths of `roots` and everything below them. */
-export function withoutTrees(set: FieldSet, roots: FieldSet): FieldSet {
-  if (roots.isMember) return EMPTY_SET;
-  const children = new Map<string, FieldSet>();
-  for (const [element, child] of set.children) {
-    const rest = withoutTrees(child, below(roots, element));
-    if (!isEmptySet(rest)) children.set(element, rest);
-  }
-  return { isMember: set.isMember, children };
-}
-
 /** Every path of a set; those of one level come before those below them. */
 export function pathsOf(set: FieldSet): string[][] {
   const elements = [...set.children].sort(([a], [b]) => compareElements(a, b));

@@ -2,10 +2,11 @@ import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { stringsAt } from "../json-access.ts";
 import { builtinDefinitionName } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
-import { definitionClosure, definitionOf } from "../schema/kubernetes-schema.ts";
+import { definitionClosure } from "../schema/kubernetes-schema.ts";
+import { describedDefinition } from "./described.ts";
 
 const META = "io.k8s.apimachinery.pkg.apis.meta.v1";
-export const DELETE_OPTIONS = `${META}.DeleteOptions`;
+const DELETE_OPTIONS = `${META}.DeleteOptions`;
 export const STATUS = `${META}.Status`;
 export const PATCH = `${META}.Patch`;
 export const SCALE = "io.k8s.api.autoscaling.v1.Scale";
@@ -38,7 +39,8 @@ export function definitionsFor(kinds: readonly Kind[]): Map<string, JsonObject> 
   if (kinds.some((kind) => kind.subresources.includes("scale"))) roots.push(SCALE);
   for (const kind of kinds) if (!kind.custom) roots.push(definitionName(kind));
   const result = new Map<string, JsonObject>();
-  for (const name of definitionClosure(roots)) result.set(name, published(definitionOf(name)));
+  for (const name of definitionClosure(roots))
+    result.set(name, published(describedDefinition(name)));
   result.set(PATCH, { type: "object" });
   addKindsOf(result, STATUS, [{ group: "", version: "v1", kind: "Status" }]);
   addKindsOf(result, SCALE, [{ group: "autoscaling", version: "v1", kind: "Scale" }]);

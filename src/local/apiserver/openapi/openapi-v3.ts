@@ -2,7 +2,9 @@ import { createHash } from "node:crypto";
 import { isObject, type Json, type JsonObject } from "#base/json.ts";
 import { groupVersionOf } from "../kinds/discovery.ts";
 import type { Kind } from "../kinds/kind.ts";
-import { definitionsFor } from "./openapi-definitions.ts";
+import { definitionClosure } from "../schema/kubernetes-schema.ts";
+import { describedDefinition } from "./described.ts";
+import { definitionName, definitionsFor } from "./openapi-definitions.ts";
 import { type ApiOperation, pathsOf } from "./openapi-paths.ts";
 
 /** The version of Kubernetes that the API is like. */
@@ -71,11 +73,23 @@ function byGroupVersion(kinds: readonly Kind[]): Map<string, Kind[]> {
 function contentHash(kinds: readonly Kind[]): string {
   const hash = createHash("sha512").update(KUBERNETES_VERSION);
   for (const kind of kinds) {
-    // Schemas of built-in kinds never change, and some contain themselves.
     const { schema, ...names } = kind;
     hash.update(JSON.stringify(kind.custom ? [names, schema] : [kind.group, kind.kind]));
+    if (!kind.custom) hash.update(builtinHash(definitionName(kind)));
   }
   return hash.digest("hex").toUpperCase();
+}
+
+const builtinHashes = new Map<string, string>();
+
+/** Definitions of built-in kinds change with our version only; clients keep documents for longer. */
+function builtinHash(definition: string): string {
+  const known = builtinHashes.get(definition);
+  if (known !== undefined) return known;
+  const definitions = [...definitionClosure([definition])].map(describedDefinition);
+  const hash = createHash("sha512").update(JSON.stringify(definitions)).digest("hex");
+  builtinHashes.set(definition, hash);
+  return hash;
 }
 
 /** Bare names of definitions become references; what stands beside one goes around it. */

@@ -34,7 +34,7 @@ export class ApiError extends Error {
 }
 
 /** `plural.group`, the way messages name resources. */
-export const resourceName = ({ plural, group }: Pick<Kind, "plural" | "group">) =>
+const resourceName = ({ plural, group }: Pick<Kind, "plural" | "group">) =>
   group === "" ? plural : `${plural}.${group}`;
 
 const detailsOf = (kind: Kind, name: string, more: JsonObject = {}): JsonObject => ({

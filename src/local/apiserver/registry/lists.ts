@@ -179,7 +179,7 @@ function tooOld(token: Token | undefined, asked: number, newest: number): ApiErr
 }
 
 /** A list cannot be continued as it was; its answer offers to go on with what there is now. */
-export class ExpiredToken extends ApiError {
+class ExpiredToken extends ApiError {
   readonly #next: string;
 
   constructor(next: string) {

@@ -90,7 +90,7 @@ function celObject(
 }
 
 /** The identifier under which rules know a field. */
-export function escapeField(name: string): string {
+function escapeField(name: string): string {
   if (RESERVED.has(name)) return `__${name}__`;
   return name
     .replaceAll("__", "__underscores__")

@@ -12,7 +12,7 @@ import {
 } from "./name-rules.ts";
 
 /** Bytes that an object's annotations may have together. */
-export const ANNOTATIONS_SIZE_MAX_BYTES = 256 * 1024;
+const ANNOTATIONS_SIZE_MAX_BYTES = 256 * 1024;
 
 const STANDARD_FINALIZERS = new Set(["kubernetes", "foregroundDeletion", "orphan"]);
 

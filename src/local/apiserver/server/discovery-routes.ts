@@ -24,7 +24,7 @@ import { type Exchange, sendDocument, sendObject } from "./exchange.ts";
 import { aggregatedForm } from "./negotiate.ts";
 
 /** What GET /version answers. */
-export function versionInfo(build: string) {
+function versionInfo(build: string) {
   const [major = "", minor = ""] = KUBERNETES_VERSION.split(".");
   return {
     major,

@@ -3,12 +3,12 @@ import { type IncomingHttpHeaders, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "#base/clock.ts";
+import { parseEngineArgs } from "#local/engine/engine-args.ts";
+import { startEngine } from "#local/engine/start-engine.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
-import { parseEngineArgs } from "./engine-args.ts";
-import { startEngine } from "./start-engine.ts";
 
 /** The tiny model, its adapters and the broken ones. */
-export const TINY = join(import.meta.dirname, "../../../fixtures/tiny");
+export const TINY = join(import.meta.dirname, "../../fixtures/tiny");
 
 export type Reply = {
   status: number;
