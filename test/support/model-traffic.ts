@@ -70,6 +70,11 @@ export class ModelTraffic {
     };
   }
 
+  /** How often `model` has answered rightly since the last `take`. */
+  right(model: string): number {
+    return this.#counts.get(model)?.right ?? 0;
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#running);
