@@ -117,13 +117,14 @@ export const controllerCommand: Command = {
     },
     {
       flags: "--kube-api-qps <number>",
-      description: "requests per second to the API server",
-      default: "100",
-      parse: parseInteger("--kube-api-qps", 1),
+      description:
+        "requests per second to the API server; 0: no limit of our own, the server's priority and fairness decides",
+      default: "0",
+      parse: parseInteger("--kube-api-qps", 0),
     },
     {
       flags: "--kube-api-burst <number>",
-      description: "requests above that at once",
+      description: "requests above --kube-api-qps at once",
       default: "100",
       parse: parseInteger("--kube-api-burst", 1),
     },
@@ -160,8 +161,12 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
     },
   });
   const config = await loadKubeConfig({ kubeconfigPath: flags.kubeconfig, env, clock });
-  const rateLimit = { qps: flags.kubeApiQps, burst: flags.kubeApiBurst };
-  const client = createKubeClient({ config, clock, userAgent: CONTROLLER_NAME, rateLimit });
+  const client = createKubeClient({
+    ...{ config, clock, userAgent: CONTROLLER_NAME },
+    ...(flags.kubeApiQps === 0
+      ? {}
+      : { rateLimit: { qps: flags.kubeApiQps, burst: flags.kubeApiBurst } }),
+  });
   const random = Math.random;
   const engines = { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() };
   const address = (flag: string, text: string) =>
