@@ -22,7 +22,7 @@ import type { Informer } from "#kube/informer.ts";
 import type { Notes } from "./memory.ts";
 import { isOurs, mendedService, mendedSlice, serviceOf, sliceOf } from "./objects.ts";
 
-/** How long a status may wait for the rest of what is about to happen. Phases passed within this time share a write. */
+/** How long a status may wait for the rest of what is about to happen. A phase that is passed within this time shares the write of the next. */
 const TOGETHER_MS = 200;
 
 export interface ActDeps {
@@ -60,13 +60,13 @@ export async function writeMetadata(
 }
 
 /**
- * Writes Service and EndpointSlice where they are not as they should be; a failure is remembered for the status. What somebody
+ * Writes Service and EndpointSlice where they are not as they should be, or removes them; a failure is remembered for the status. What somebody
  * else wrote in the meantime is never overwritten: the watch brings it, and the next look decides.
  */
 export async function publish(
   deps: ActDeps,
   seen: Seen,
-  { publish: { service, slice } }: Plan,
+  { publish: { service, slice, withdraw } }: Plan,
   notes: Notes,
   signal: AbortSignal,
 ): Promise<void> {
@@ -93,6 +93,9 @@ export async function publish(
       write("EndpointSlice", () =>
         put(client, ENDPOINT_SLICES, slices, adapter, sliceOf(adapter, slice), mendedSlice, signal),
       ),
+    withdraw && write("Service", () => remove(client, SERVICES, services, adapter, signal)),
+    withdraw &&
+      write("EndpointSlice", () => remove(client, ENDPOINT_SLICES, slices, adapter, signal)),
   ]);
   if (failures.length > 0) throw failures[0];
 }
@@ -120,10 +123,32 @@ async function put<T extends Service | EndpointSlice>(
   );
 }
 
+/** Deletes the object if it is the adapter's; the watch tells when it has gone. */
+async function remove<T extends Service | EndpointSlice>(
+  client: KubeClient,
+  resource: Resource<T>,
+  cache: Informer<T>,
+  adapter: ModelAdapter,
+  signal: AbortSignal,
+): Promise<void> {
+  const present = cache.get(keyOf(adapter));
+  if (present === undefined || !isOurs(adapter, present)) return;
+  const { uid } = present.metadata;
+  try {
+    await client.delete(resource, present.metadata, {
+      ...(uid === undefined ? {} : { uid }),
+      signal,
+    });
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+}
+
 /** The pods that a plan takes out of the EndpointSlice. */
-export function unpublished(seen: Seen, { publish: { slice } }: Plan): string[] {
-  if (slice === undefined) return [];
-  return publishedPods(seen).filter((name) => !slice.some((pod) => pod.name === name));
+export function unpublished(seen: Seen, { publish: { slice, withdraw } }: Plan): string[] {
+  const left = withdraw ? [] : slice;
+  if (left === undefined) return [];
+  return publishedPods(seen).filter((name) => !left.some((pod) => pod.name === name));
 }
 
 /**
@@ -143,8 +168,9 @@ export async function tell(
     notes.draft = undefined;
     return undefined;
   }
-  const sinceMs = notes.draft?.sinceMs ?? nowMs;
-  notes.draft = { conditions: status.conditions ?? [], sinceMs };
+  const { draft } = notes;
+  const sinceMs = draft?.phase === status.phase ? (draft?.sinceMs ?? nowMs) : nowMs;
+  notes.draft = { conditions: status.conditions ?? [], phase: status.phase, sinceMs };
   const waitMs = sinceMs + TOGETHER_MS - nowMs;
   if (isMoving && waitMs > 0) return waitMs;
   const written = await writeStatus(client, adapter, status, signal);

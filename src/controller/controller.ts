@@ -193,7 +193,7 @@ class Controller {
       const adapter = after ?? before;
       if (adapter === undefined) return;
       if (before !== undefined && before.metadata.uid !== after?.metadata.uid) this.#forget(before);
-      this.#queue.add(keyOf(adapter));
+      this.#queue.add(keyOf(adapter), after !== undefined && isSettled(after));
     });
     this.#pods.onChange((before, after) => this.#podChanged(before, after));
     for (const informer of [this.#act.services, this.#act.slices] as const) {
@@ -353,6 +353,9 @@ class Controller {
     if (!isLast) await writeMetadata(this.#act, adapter, made, this.#signal);
     try {
       await publish(this.#act, seen, made, notes, this.#signal);
+    } catch (error) {
+      // What cannot be removed is not waited for: it goes with its owner.
+      if (!isLast) throw error;
     } finally {
       // Also those that are named now: the write may have been done though its answer was lost.
       const named = (made.publish.slice ?? []).map((pod) => pod.name);
@@ -405,6 +408,15 @@ class Controller {
       inventoryAgeS: () => (this.#inventory.oldestAnswerMs() ?? 0) / 1000,
     };
   }
+}
+
+/** It serves as its spec says: what is left to be done is to clean up. */
+function isSettled({ metadata, status }: ModelAdapter): boolean {
+  return (
+    status?.phase === "Running" &&
+    status.observedGeneration === metadata.generation &&
+    metadata.deletionTimestamp === undefined
+  );
 }
 
 function uidsOf(seen: Seen, names: readonly string[]): string[] {

@@ -1,5 +1,5 @@
 import type { Condition, Pod } from "#api/kubernetes.ts";
-import type { ModelAdapter } from "#api/model-adapter.ts";
+import type { ModelAdapter, Phase } from "#api/model-adapter.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
@@ -37,8 +37,10 @@ export interface Work {
 
 /** What is known of one adapter beside the pods. */
 export interface Notes {
-  /** The conditions of a status that was decided and waits to be written, and since when it does. */
-  draft: { conditions: readonly Condition[]; sinceMs: number } | undefined;
+  /** The conditions of a status that was decided and waits to be written, its phase, and since when that is the phase. */
+  draft:
+    | { conditions: readonly Condition[]; phase: Phase | undefined; sinceMs: number }
+    | undefined;
   publishFailure: string | undefined;
   /** The pods that were last selected. */
   selected: string | undefined;

@@ -27,8 +27,8 @@ export interface EventRecorderDeps {
   readonly instance?: string;
 }
 
-/** Distinct events that wait to be sent; the oldest make room. */
-const QUEUE_MAX = 1_000;
+/** Distinct events that wait to be sent, a few for each of ten thousand objects that come at once; the oldest make room. */
+const QUEUE_MAX = 50_000;
 /** Sent events that a repeat is counted on, and for how long: the API server keeps an event for an hour. */
 const REMEMBERED_MAX = 4_096;
 const REMEMBERED_MS = 50 * 60_000;
@@ -42,7 +42,8 @@ const RETRY_MAX_MS = 10_000;
 const FLUSH_MS_MAX = 2_000;
 
 interface Pending {
-  readonly object: KubeObject;
+  /** What names the object; the object itself would be held for as long as the event waits. */
+  readonly about: KubeEvent["involvedObject"];
   readonly type: EventType;
   readonly reason: string;
   readonly message: string;
@@ -85,8 +86,8 @@ class Recorder {
   record(object: KubeObject, type: EventType, reason: string, text: string): void {
     if (this.#isStopped) return;
     const message = text.slice(0, MESSAGE_LENGTH_MAX);
-    const about = object.metadata.uid ?? `${object.kind}/${object.metadata.name}`;
-    const key = JSON.stringify([about, type, reason, message]);
+    const id = object.metadata.uid ?? `${object.kind}/${object.metadata.name}`;
+    const key = JSON.stringify([id, type, reason, message]);
     const nowMs = this.#deps.clock.now();
     const waiting = this.#pending.get(key);
     if (waiting !== undefined) {
@@ -94,12 +95,20 @@ class Recorder {
       waiting.lastMs = nowMs;
       return;
     }
-    if (!this.#admits(about, nowMs)) return;
+    if (!this.#admits(id, nowMs)) return;
     if (this.#pending.size >= QUEUE_MAX) {
       const [oldest] = this.#pending.keys();
       if (oldest !== undefined) this.#pending.delete(oldest);
     }
-    const event = { object, type, reason, message, firstMs: nowMs, lastMs: nowMs, count: 1 };
+    const event = {
+      about: referenceTo(object),
+      type,
+      reason,
+      message,
+      firstMs: nowMs,
+      lastMs: nowMs,
+      count: 1,
+    };
     this.#pending.set(key, event);
     this.#wake();
   }
@@ -184,20 +193,12 @@ class Recorder {
 
   #eventObject(event: Pending): KubeEvent {
     const { component, instance } = this.#deps;
-    const { object, type, reason, message, count, firstMs, lastMs } = event;
-    const { name, uid, resourceVersion } = object.metadata;
+    const { about, type, reason, message, count, firstMs, lastMs } = event;
     // Events of cluster-scoped objects live in `default`, where kubectl looks for them.
-    const namespace = object.metadata.namespace ?? "default";
+    const namespace = about.namespace ?? "default";
     return {
-      metadata: { name: `${name}.${this.#suffix(firstMs)}`, namespace },
-      involvedObject: {
-        ...(object.apiVersion === undefined ? {} : { apiVersion: object.apiVersion }),
-        ...(object.kind === undefined ? {} : { kind: object.kind }),
-        ...(object.metadata.namespace === undefined ? {} : { namespace }),
-        name,
-        ...(uid === undefined ? {} : { uid }),
-        ...(resourceVersion === undefined ? {} : { resourceVersion }),
-      },
+      metadata: { name: `${about.name}.${this.#suffix(firstMs)}`, namespace },
+      involvedObject: about,
       type,
       reason,
       message,
@@ -215,6 +216,18 @@ class Recorder {
     this.#serial = (this.#serial + 1) % 0x10000;
     return `${atMs.toString(16)}${this.#serial.toString(16).padStart(4, "0")}`;
   }
+}
+
+function referenceTo({ apiVersion, kind, metadata }: KubeObject): KubeEvent["involvedObject"] {
+  const { namespace, name, uid, resourceVersion } = metadata;
+  return {
+    ...(apiVersion === undefined ? {} : { apiVersion }),
+    ...(kind === undefined ? {} : { kind }),
+    ...(namespace === undefined ? {} : { namespace }),
+    name,
+    ...(uid === undefined ? {} : { uid }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  };
 }
 
 /** Puts `key` last in `map` and drops the first ones beyond the limit. */

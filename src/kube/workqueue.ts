@@ -29,8 +29,9 @@ export class WorkQueue {
   /** Keys that need work; of these the ones nobody works on are also in `#queue`. */
   readonly #dirty = new Set<string>();
   readonly #processing = new Set<string>();
-  /** In the order of arrival. */
+  /** In the order of arrival; those of the second only while the first is empty. */
   readonly #queue = new Set<string>();
+  readonly #background = new Set<string>();
   readonly #later = new Map<string, { atMs: number; cancel: () => void }>();
   readonly #failures = new Map<string, number>();
   #idle: (() => void)[] = [];
@@ -44,13 +45,18 @@ export class WorkQueue {
 
   /** Keys that wait for a worker. */
   get length(): number {
-    return this.#queue.size;
+    return this.#queue.size + this.#background.size;
   }
 
-  add(key: string): void {
-    if (this.#isShutDown || this.#dirty.has(key)) return;
+  /** @param isBackground nobody waits for it: it may come after all others. */
+  add(key: string, isBackground = false): void {
+    if (this.#isShutDown) return;
+    if (this.#dirty.has(key)) {
+      if (!isBackground && this.#background.delete(key)) this.#queue.add(key);
+      return;
+    }
     this.#dirty.add(key);
-    if (!this.#processing.has(key)) this.#enqueue(key);
+    if (!this.#processing.has(key)) this.#enqueue(key, isBackground);
   }
 
   /** Adds `key` after `ms`; of several times for one key the earliest counts. */
@@ -129,22 +135,23 @@ export class WorkQueue {
     }
   }
 
-  #enqueue(key: string): void {
+  #enqueue(key: string, isBackground = false): void {
     if (this.#isShutDown) return;
-    this.#queue.add(key);
+    (isBackground ? this.#background : this.#queue).add(key);
     this.#idle.shift()?.();
   }
 
   /** The next key, waiting for one; undefined after the shutdown. */
   async #take(): Promise<string | undefined> {
-    while (this.#queue.size === 0) {
+    while (this.length === 0) {
       if (this.#isShutDown) return undefined;
       await new Promise<void>((resolve) => this.#idle.push(resolve));
     }
     if (this.#isShutDown) return undefined;
-    const [key] = this.#queue;
+    const [key] = this.#queue.size > 0 ? this.#queue : this.#background;
     if (key === undefined) return undefined;
     this.#queue.delete(key);
+    this.#background.delete(key);
     this.#dirty.delete(key);
     this.#processing.add(key);
     return key;
@@ -155,6 +162,7 @@ export class WorkQueue {
     for (const { cancel } of this.#later.values()) cancel();
     this.#later.clear();
     this.#queue.clear();
+    this.#background.clear();
     const waiting = this.#idle;
     this.#idle = [];
     for (const wake of waiting) wake();

@@ -75,6 +75,7 @@ function isEmpty(made: Plan, status: ModelAdapter["status"]): boolean {
     made.operations.length === 0 &&
     !made.publish.service &&
     made.publish.slice === undefined &&
+    !made.publish.withdraw &&
     (made.status === undefined || jsonEqual(made.status, status)) &&
     made.wakeAtMs === undefined
   );
@@ -253,6 +254,11 @@ class PlannerWorld {
         const content = made.publish.slice.map((pod) => pod.name);
         this.#slice = { state: "ours", intact: true, content };
       }
+    }
+    if (made.publish.withdraw) {
+      if (fails()) return;
+      this.#service = { state: "absent" };
+      this.#slice = { state: "absent" };
     }
     this.#noteRoutes();
     for (const operation of made.operations) this.#start(operation.kind, operation.pod);

@@ -10,7 +10,7 @@ const withoutOperations = (made: Plan, drop: (pod: string, kind: string) => bool
   ...made,
   operations: made.operations.filter(({ pod, kind }) => !drop(pod, kind)),
 });
-const NOTHING: Plan["publish"] = { service: false, slice: undefined };
+const NOTHING: Plan["publish"] = { service: false, slice: undefined, withdraw: false };
 const isServing = (pod: PodSeen) => ineligible(pod, Number.POSITIVE_INFINITY) === undefined;
 const heldBy = (seen: Seen, name: string) => seen.pods.find((pod) => pod.name === name)?.held;
 

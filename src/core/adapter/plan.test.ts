@@ -134,7 +134,7 @@ test("one adapter on one pod goes through the documented phases, in the document
 
   const settled = plan(after(now, running));
   assert.deepEqual(settled.status, running.status);
-  assert.deepEqual(settled.publish, { service: false, slice: undefined });
+  assert.deepEqual(settled.publish, { service: false, slice: undefined, withdraw: false });
   assert.deepEqual(
     [settled.operations, settled.isMoving, settled.wakeAtMs],
     [[], false, undefined],
@@ -257,7 +257,7 @@ test("a new controller claims of an engine that it has not asked only what was t
 
 test("a Service of somebody else is reported and left alone", () => {
   const made = plan(seen({ pods: [pod("p", { held: "current" })], service: { state: "foreign" } }));
-  assert.deepEqual(made.publish, { service: false, slice: undefined });
+  assert.deepEqual(made.publish, { service: false, slice: undefined, withdraw: false });
   assert.equal(made.status?.phase, "Bound");
   const ready = made.status?.conditions?.find((one) => one.type === "Ready");
   assert.equal(ready?.reason, "ServiceCreateError");
@@ -269,7 +269,7 @@ test("deletion: out of traffic, drained, unloaded, let go; an engine that is sil
   dying.metadata.deletionTimestamp = "2025-02-16T19:14:50Z";
   const holds = [pod("a", { held: "current" }), pod("b", { held: "silent" })];
   const first = plan(seen({ adapter: dying, pods: holds, ...published("a") }));
-  assert.deepEqual([slice(first), first.operations], [[], []]);
+  assert.deepEqual([first.publish.withdraw, first.operations], [true, []]);
   assert.equal(first.status?.phase, "Pending");
   assert.deepEqual(first.status?.instances, []);
 

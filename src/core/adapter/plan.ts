@@ -62,6 +62,8 @@ export interface Plan {
     readonly service: boolean;
     /** The EndpointSlice is to be written, with these pods; undefined: it is as it should be. */
     readonly slice: readonly PodSeen[] | undefined;
+    /** Both are to go. */
+    readonly withdraw: boolean;
   };
   readonly operations: readonly Operation[];
   /** What the status should say; undefined when it does not matter any more. */
@@ -117,15 +119,18 @@ function publishedOf(seen: Seen, serving: readonly PodSeen[]): Plan["publish"] {
   if (isTaken) {
     // Ours must not send requests to our pods under somebody else's Service.
     const isLeft = slice.state === "ours" && slice.content.length > 0;
-    return { service: false, slice: isLeft ? [] : undefined };
+    return { service: false, slice: isLeft ? [] : undefined, withdraw: false };
   }
-  if (serving.length === 0 && !exist) return { service: false, slice: undefined };
+  if (serving.length === 0 && !exist) {
+    return { service: false, slice: undefined, withdraw: false };
+  }
   const names = serving.map((pod) => pod.name).sort();
   const isSame =
     slice.state === "ours" && slice.intact && names.join() === [...slice.content].sort().join();
   return {
     service: service.state !== "ours" || !service.intact,
     slice: isSame ? undefined : serving,
+    withdraw: false,
   };
 }
 
@@ -143,7 +148,11 @@ function planDeletion(seen: Seen): Plan {
     .filter((pod) => nextUnloadMs(pod.unloadFailure) <= seen.nowMs && isDrained(seen, pod));
   return {
     metadata: { finalizer: done && isOurs ? "remove" : undefined, annotations: {} },
-    publish: { service: false, slice: isPublished ? [] : undefined },
+    publish: {
+      service: false,
+      slice: undefined,
+      withdraw: seen.service.state === "ours" || seen.slice.state === "ours",
+    },
     operations: done ? [] : due.map((pod) => ({ kind: "unload", pod: pod.name })),
     status: done ? undefined : deletionStatus(seen, remaining),
     isMoving: true,
