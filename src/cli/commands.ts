@@ -10,6 +10,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: "controller",
     summary: "run the ModelAdapter controller",
+    isFrugal: true,
     load: async () => (await import("./commands/controller.ts")).controllerCommand,
   },
   {

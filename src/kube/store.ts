@@ -109,7 +109,7 @@ export class Store<T extends KubeObject> implements StoreReader<T> {
     const key = keyOf(object);
     const held = this.#objects.get(key);
     if (held === undefined || force || compareVersions(object, held) > 0) {
-      this.#set(key, held, object);
+      this.#set(key, held, withoutManagers(object));
     }
   }
 
@@ -135,6 +135,12 @@ export class Store<T extends KubeObject> implements StoreReader<T> {
       }
     }
   }
+}
+
+/** Who set which field is half of an object's size, and nobody asks a cache for it. */
+function withoutManagers<T extends KubeObject>(object: T): T {
+  const { managedFields, ...metadata } = object.metadata;
+  return managedFields === undefined ? object : { ...object, metadata };
 }
 
 interface Versioned {
