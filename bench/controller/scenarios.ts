@@ -2,7 +2,7 @@
 import { ENDPOINT_SLICES, MODEL_ADAPTERS } from "#kube/client.ts";
 import { systemClock as clock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
-import type { World } from "./world.ts";
+import type { ApiUse, World } from "./world.ts";
 
 const TIMEOUT_MS = 900_000;
 const STEADY_MS = 20_000;
@@ -70,10 +70,6 @@ export async function burst(world: World, prefix: string, count: number, replica
   const perPod = (await world.fleet.order({ kind: "count" })).held;
   await eventually("all is told", () => isQuiet(world), TIMEOUT_MS);
   const api = world.apiUse();
-  const byKind = Object.entries(api.byKind)
-    .map(([kind, times]) => [kind, (times - (before.api.byKind[kind] ?? 0)) / count] as const)
-    .filter(([, times]) => times > 0)
-    .map(([kind, times]) => [kind, round(times)]);
   const steady = await measureSteady(world);
   const deletion = await removeAll(world, names);
   return {
@@ -81,11 +77,18 @@ export async function burst(world: World, prefix: string, count: number, replica
     runningSeconds: round((runningMs - startedMs) / 1000),
     cpuSeconds,
     requestsPerAdapter: round((api.requests - before.api.requests) / count),
-    requests: Object.fromEntries(byKind),
+    requests: requestsPer(count, before.api, api),
     adaptersPerPod: { most: Math.max(...perPod), least: Math.min(...perPod) },
     steady,
     deletion,
   };
+}
+
+function requestsPer(count: number, before: ApiUse, after: ApiUse): Record<string, number> {
+  const each = Object.entries(after.byKind).map(
+    ([kind, times]) => [kind, round((times - (before.byKind[kind] ?? 0)) / count)] as const,
+  );
+  return Object.fromEntries(each.filter(([, times]) => times > 0));
 }
 
 async function isQuiet(world: World): Promise<boolean> {
@@ -113,7 +116,7 @@ async function removeAll(world: World, names: readonly string[]) {
   const stop = await world.watch(MODEL_ADAPTERS, (adapter, key) => {
     if (adapter === undefined) present.delete(key);
   });
-  const cpuBefore = world.cpuSeconds();
+  const before = { cpu: world.cpuSeconds(), api: world.apiUse() };
   const startedMs = performance.now();
   await world.remove(names);
   await eventually("all are gone", () => present.size === 0, TIMEOUT_MS);
@@ -121,7 +124,12 @@ async function removeAll(world: World, names: readonly string[]) {
   await stop();
   const { held } = await world.fleet.order({ kind: "count" });
   const left = held.reduce((sum, one) => sum + one, 0);
-  return { seconds: round(seconds), cpuSeconds: cpuSince(world, cpuBefore), left };
+  return {
+    seconds: round(seconds),
+    cpuSeconds: cpuSince(world, before.cpu),
+    requests: requestsPer(names.length, before.api, world.apiUse()),
+    left,
+  };
 }
 
 /** An engine forgets an adapter without a word: until no more requests are sent there, and until they are again. */

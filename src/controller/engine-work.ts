@@ -73,6 +73,7 @@ export class EngineWork {
     work.busy = kind === "load" ? "loading" : "unloading";
     work.loadingVersion = kind === "load" ? versionOf(adapter.spec) : undefined;
     const startedMs = this.#deps.clock.now();
+    work.busySinceMs = startedMs;
     const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
       .then(() => this.#withSlots(pod, signal, () => this.#operate(order, signal)))
@@ -82,6 +83,7 @@ export class EngineWork {
         if (work.abort !== abort) return;
         work.abort = undefined;
         work.busy = undefined;
+        work.busySinceMs = undefined;
         work.loadingVersion = undefined;
         this.#deps.onEnd(adapter);
       });

@@ -16,6 +16,7 @@ export const LATE_LOAD_MS = 60_000;
 /** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {
   busy: PodSeen["busy"];
+  busySinceMs: number | undefined;
   /** The version that is being loaded. */
   loadingVersion: string | undefined;
   /** Breaks off what is under way. */
@@ -71,6 +72,7 @@ export class Memory {
     if (known !== undefined) return known;
     const fresh: Work = {
       busy: undefined,
+      busySinceMs: undefined,
       loadingVersion: undefined,
       abort: undefined,
       ended: Promise.resolve(),

@@ -46,6 +46,7 @@ function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
     recorded: true,
     known: true,
     busy: undefined,
+    busySinceMs: undefined,
     loadingVersion: undefined,
     loadFailure: undefined,
     unloadFailure: undefined,
@@ -292,6 +293,21 @@ test("deletion: out of traffic, drained, unloaded, let go; an engine that is sil
     late.tombstones.map((one) => one.name),
     ["b"],
   );
+});
+
+test("deletion, when many were deleted at once: an engine that answers has its turn however late, for a moment", () => {
+  const dying = adapter();
+  dying.metadata.deletionTimestamp = "2025-02-16T19:14:50Z";
+  const nowMs = NOW + 20_000;
+  const look = (change: Partial<PodSeen>) =>
+    plan(seen({ adapter: dying, nowMs, pods: [pod("a", { held: "current", ...change })] }));
+  const untried = look({});
+  assert.deepEqual(untried.operations, [{ kind: "unload", pod: "a" }]);
+  assert.equal(untried.metadata.finalizer, undefined);
+  const trying = look({ busy: "unloading", busySinceMs: nowMs - 2000 });
+  assert.deepEqual([trying.metadata.finalizer, trying.wakeAtMs], [undefined, nowMs + 1000]);
+  const hanging = look({ busy: "unloading", busySinceMs: nowMs - 3000 });
+  assert.deepEqual([hanging.metadata.finalizer, hanging.tombstones.length], ["remove", 1]);
 });
 
 test("deletion in the middle of a load: the load is broken off, and remembered while it may still come", () => {

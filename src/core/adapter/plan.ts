@@ -42,7 +42,7 @@ import {
 } from "./operations.ts";
 import { nextLoadMs, nextUnloadMs, retryAnnotations } from "./retry.ts";
 import { type PodSeen, publishedPods, type Seen } from "./seen.ts";
-import { type Choice, choose, ineligible, isUnknown, STABLE_MS } from "./select.ts";
+import { type Choice, choose, holdsOurs, ineligible, isUnknown, STABLE_MS } from "./select.ts";
 import { deletionStatus, statusOf } from "./status.ts";
 
 /**
@@ -50,6 +50,11 @@ import { deletionStatus, statusOf } from "./status.ts";
  * is off within ten seconds.
  */
 const DELETION_WAIT_MS = 8000;
+/**
+ * How long an engine that answers may take over an unload beyond that time: when many adapters are deleted at once, some have their turn
+ * only then.
+ */
+const UNLOAD_GRACE_MS = 3000;
 
 export interface Plan {
   /** Changes of the object's metadata; to be written before anything else is done. Null removes an annotation. */
@@ -140,7 +145,9 @@ function planDeletion(seen: Seen): Plan {
   const remaining = seen.pods.filter(mayHold);
   const endMs = (fromTimestamp(metadata.deletionTimestamp) ?? 0) + DELETION_WAIT_MS;
   const settled = remaining.every(isOnlyLate);
-  const done = (settled && !isPublished) || seen.nowMs >= endMs;
+  const isLate =
+    seen.nowMs >= endMs && (isPublished || !remaining.some((pod) => isComing(seen, pod)));
+  const done = (settled && !isPublished) || isLate;
   const isOurs = metadata.finalizers?.includes(FINALIZER) ?? false;
   const due = remaining
     // A load that is still under way is broken off by the unload.
@@ -160,8 +167,20 @@ function planDeletion(seen: Seen): Plan {
     tombstones: done ? remaining : [],
     wakeAtMs: done
       ? undefined
-      : nextAfter(seen.nowMs, [endMs, ...remaining.flatMap(unloadMoments)]),
+      : nextAfter(seen.nowMs, [
+          endMs,
+          ...remaining.flatMap(unloadMoments),
+          ...remaining.map((pod) => (pod.busySinceMs ?? 0) + UNLOAD_GRACE_MS),
+        ]),
   };
+}
+
+/** Nothing speaks against an unload that is about to be asked for, or was a moment ago. */
+function isComing({ nowMs }: Seen, pod: PodSeen): boolean {
+  if (!holdsOurs(pod) || pod.readySinceMs === undefined || pod.unloadFailure !== undefined) {
+    return false;
+  }
+  return nowMs < (pod.busySinceMs ?? nowMs) + UNLOAD_GRACE_MS;
 }
 
 /** The engine does not list it; only a load that was broken off could still bring it. */

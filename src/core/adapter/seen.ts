@@ -52,6 +52,8 @@ export interface PodSeen {
   readonly known: boolean;
   /** The operation for this adapter that is under way on this pod. */
   readonly busy: "loading" | "unloading" | undefined;
+  /** Since when, milliseconds since the epoch. */
+  readonly busySinceMs: number | undefined;
   /** The version that is being loaded. */
   readonly loadingVersion: string | undefined;
   readonly loadFailure: Failure | undefined;
