@@ -185,6 +185,8 @@ function createTransport(options: KubeClientOptions) {
       path: prefix + call.path,
       headers: await headersFor(call),
       body: call.body === undefined ? null : JSON.stringify(call.body),
+      // A DELETE with a body would cost its connection, in case the server did not read it: API servers do.
+      reset: false,
       signal,
     });
     if (response.statusCode === 401) config.forgetAuthorization?.();
