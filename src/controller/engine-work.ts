@@ -16,7 +16,7 @@ import { EngineError } from "#engine/errors.ts";
 import { KubeApiError, keyOf } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import { LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
+import { LATE_LOAD_MS, type Memory, type Turns, type Work } from "./memory.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
@@ -32,6 +32,12 @@ interface Order {
   readonly kind: "load" | "unload";
   readonly work: Work;
   readonly startedMs: number;
+}
+
+/** Who operates on one pod, and who waits to. */
+interface PodSlots extends Turns {
+  readonly slots: Semaphore;
+  users: number;
 }
 
 export interface EngineWorkDeps {
@@ -52,7 +58,7 @@ export class EngineWork {
   readonly #deps: EngineWorkDeps;
   readonly #signal: AbortSignal;
   readonly #slots = new Semaphore(OPERATIONS_MAX);
-  readonly #podSlots = new Map<string, { slots: Semaphore; users: number }>();
+  readonly #podSlots = new Map<string, PodSlots>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(deps: EngineWorkDeps, signal: AbortSignal) {
@@ -76,7 +82,7 @@ export class EngineWork {
     work.busySinceMs = startedMs;
     const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
-      .then(() => this.#withSlots(pod, signal, () => this.#operate(order, signal)))
+      .then(() => this.#withSlots(order, signal, () => this.#operate(order, signal)))
       .catch((error: unknown) => this.#failed(order, error))
       .then(() => {
         this.#running.delete(run);
@@ -96,17 +102,33 @@ export class EngineWork {
     await Promise.all(this.#running);
   }
 
-  async #withSlots(pod: Pod, signal: AbortSignal, run: () => Promise<void>): Promise<void> {
+  async #withSlots(
+    { pod, work }: Order,
+    signal: AbortSignal,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    const { clock } = this.#deps;
     const key = keyOf(pod);
     const entry = this.#podSlots.get(key) ?? {
       slots: new Semaphore(OPERATIONS_PER_POD_MAX),
       users: 0,
+      movedMs: clock.now(),
     };
     this.#podSlots.set(key, entry);
     entry.users++;
+    work.turns = entry;
     try {
-      await entry.slots.run(() => this.#slots.run(run, signal), signal);
+      await entry.slots.run(async () => {
+        work.turns = undefined;
+        work.busySinceMs = clock.now();
+        try {
+          await this.#slots.run(run, signal);
+        } finally {
+          entry.movedMs = clock.now();
+        }
+      }, signal);
     } finally {
+      work.turns = undefined;
       if (--entry.users === 0) this.#podSlots.delete(key);
     }
   }

@@ -13,10 +13,18 @@ const LOSSES_WITHIN_MS = 120_000;
 /** How long an engine may still come to a load whose caller has gone. */
 export const LATE_LOAD_MS = 60_000;
 
+/** Operations on a pod, of which a few are under way at a time. */
+export interface Turns {
+  /** When one of them last came to its end: as long as they do, whoever waits will have its turn. */
+  movedMs: number;
+}
+
 /** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {
   busy: PodSeen["busy"];
   busySinceMs: number | undefined;
+  /** Set while it waits for its turn. */
+  turns: Turns | undefined;
   /** The version that is being loaded. */
   loadingVersion: string | undefined;
   /** Breaks off what is under way. */
@@ -73,6 +81,7 @@ export class Memory {
     const fresh: Work = {
       busy: undefined,
       busySinceMs: undefined,
+      turns: undefined,
       loadingVersion: undefined,
       abort: undefined,
       ended: Promise.resolve(),

@@ -94,7 +94,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     recorded,
     known: answer.state === "listed" && isKnown(adapter, { root: answer.root, isLeft, records }),
     busy: work.busy,
-    busySinceMs: work.busySinceMs,
+    busySinceMs: work.turns?.movedMs ?? work.busySinceMs,
     loadingVersion: work.loadingVersion,
     loadFailure: memory.loadFailure(adapter, work),
     unloadFailure: work.unloadFailure,

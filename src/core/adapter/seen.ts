@@ -52,7 +52,7 @@ export interface PodSeen {
   readonly known: boolean;
   /** The operation for this adapter that is under way on this pod. */
   readonly busy: "loading" | "unloading" | undefined;
-  /** Since when, milliseconds since the epoch. */
+  /** Since when, milliseconds since the epoch; while it waits for others on the pod, since one of those ended. */
   readonly busySinceMs: number | undefined;
   /** The version that is being loaded. */
   readonly loadingVersion: string | undefined;
