@@ -78,13 +78,16 @@ export class ApiNetwork {
   client(host: Host): KubeClient {
     const { server } = this.#deps;
     const actor = host.name;
-    const write = <T>(
+    const write = async <T>(
       verb: string,
       { plural }: Resource<KubeObject>,
       name: string,
-      signal: AbortSignal | undefined,
+      options: Pick<WriteOptions, "signal" | "beforeSend"> = {},
       run: () => T,
-    ) => this.#request({ host, verb, plural, name, isWrite: true }, signal, run);
+    ) => {
+      options.beforeSend?.();
+      return this.#request({ host, verb, plural, name, isWrite: true }, options.signal, run);
+    };
     const path = (resource: Resource<KubeObject>, options: WriteOptions | undefined) =>
       options?.subresource === undefined
         ? resource
@@ -107,25 +110,23 @@ export class ApiNetwork {
         ),
       watch: (resource, options, signal) => this.#watch(host, resource, options, signal),
       create: (resource, object, options) =>
-        write("create", resource, object.metadata.name, options?.signal, () =>
+        write("create", resource, object.metadata.name, options, () =>
           server.create(resource, object, actor),
         ),
       update: (resource, object, options) =>
-        write("update", resource, object.metadata.name, options?.signal, () =>
+        write("update", resource, object.metadata.name, options, () =>
           server.update(resource, object, actor),
         ),
       patch: (resource, name, _kind, patch, options) =>
-        write("patch", path(resource, options), name.name, options?.signal, () =>
+        write("patch", path(resource, options), name.name, options, () =>
           server.patch(resource, name, patch, options?.subresource, actor),
         ),
       apply: (resource, object, options) =>
-        write("apply", resource, object.metadata.name, options.signal, () =>
+        write("apply", resource, object.metadata.name, options, () =>
           server.apply(resource, object, actor),
         ),
       delete: async (resource, name, options) =>
-        write("delete", resource, name.name, options?.signal, () =>
-          server.delete(resource, name, actor),
-        ),
+        write("delete", resource, name.name, options, () => server.delete(resource, name, actor)),
     };
   }
 
