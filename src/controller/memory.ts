@@ -26,6 +26,8 @@ export interface Work {
   unloadFailure: Failure | undefined;
   /** The `metadata.generation` that `loadFailure` is about. */
   failedGeneration: number | undefined;
+  /** The versions of the adapter's Secrets that were last tried; undefined: an earlier controller's. */
+  triedSecrets: string | undefined;
   loadedAs: LoadedAs | undefined;
   lateLoadUntilMs: number | undefined;
   routedAtMs: number;
@@ -40,6 +42,8 @@ export interface Notes {
   /** The conditions of a status that was decided and waits to be written, and since when it does. */
   draft: { conditions: readonly Condition[]; sinceMs: number } | undefined;
   publishFailure: string | undefined;
+  /** The last write of the metadata was not answered: it may have been done or not. */
+  isUnanswered: boolean;
   /** The pods that were last selected. */
   selected: string | undefined;
 }
@@ -74,6 +78,7 @@ export class Memory {
       ended: Promise.resolve(),
       loadFailure: writtenFailure(adapter, pod),
       failedGeneration: adapter.metadata.generation,
+      triedSecrets: undefined,
       unloadFailure: undefined,
       loadedAs: undefined,
       lateLoadUntilMs: this.#lateLoad(adapter, pod),
@@ -120,7 +125,11 @@ export class Memory {
       if (pod.held === "current") {
         work.loadFailure = undefined;
         work.wasCurrent = true;
-      } else if (pod.held === "absent" && work.wasCurrent && pod.busy === undefined) {
+        continue;
+      }
+      if (pod.held !== "absent" || pod.busy !== undefined) continue;
+      work.loadedAs = undefined;
+      if (work.wasCurrent) {
         work.wasCurrent = false;
         losses++;
         noteLoss(work, seen);
@@ -137,13 +146,20 @@ export class Memory {
     );
   }
 
-  /** What an adapter's loads and unloads failed for until `sinceMs` may be mended: they are tried again at once. */
-  forgetFailures(adapter: ModelAdapter, sinceMs: number): void {
+  /**
+   * What failed with other versions of the adapter's Secrets may be mended: it is tried again at once. True when there is any. What an
+   * earlier controller failed with nobody knows: it counts from the next change on.
+   */
+  forgetFailures(adapter: ModelAdapter, secrets: string): boolean {
+    let isMended = false;
     for (const work of this.#of(adapter).pods.values()) {
-      const isOld = (failure: Failure | undefined) => (failure?.atMs ?? 0) <= sinceMs;
-      if (isOld(work.loadFailure)) work.loadFailure = undefined;
-      if (isOld(work.unloadFailure)) work.unloadFailure = undefined;
+      work.triedSecrets ??= secrets;
+      if (work.triedSecrets === secrets) continue;
+      isMended ||= work.loadFailure !== undefined || work.unloadFailure !== undefined;
+      work.loadFailure = undefined;
+      work.unloadFailure = undefined;
     }
+    return isMended;
   }
 
   /** The pod is not what it was: another container, another address. */
@@ -186,7 +202,12 @@ export class Memory {
     const key = keyOf(adapter);
     const known = this.#adapters.get(key);
     if (known !== undefined) return known;
-    const notes = { draft: undefined, publishFailure: undefined, selected: undefined };
+    const notes = {
+      draft: undefined,
+      publishFailure: undefined,
+      isUnanswered: false,
+      selected: undefined,
+    };
     const fresh = { notes, pods: new Map<string, Work>() };
     this.#adapters.set(key, fresh);
     return fresh;

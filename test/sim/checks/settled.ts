@@ -162,12 +162,17 @@ export class SettledChecks {
         })),
     );
     const map = server.find(CONFIG_MAPS, { namespace: SYSTEM, name: TOMBSTONES_NAME });
-    const tombstones = Object.values(map?.data ?? {})
-      .filter((text) => !isLocked(facts.pod(JSON.parse(text).pod)))
-      .map((text) => ({
-        text: `tombstone ${text}`,
-        dueMs: since + LATE_MS + UNLOAD_BACKOFF_MS,
-      }));
+    const tombstones = Object.values(map?.data ?? {}).flatMap((text) => {
+      const { pod: podName, adapter: name } = JSON.parse(text);
+      const pod = facts.pod(podName);
+      if (isLocked(pod)) return [];
+      // Until a namesake has replaced what is left, the tombstone tells that it is not its own: a load that failed for good takes its time.
+      const heir = facts.adapter(name);
+      const heirMs =
+        pod === undefined || heir === undefined ? 0 : this.#retries.dueMs(heir, pod) + SLACK_MS;
+      const dueMs = Math.max(since, heirMs) + LATE_MS + UNLOAD_BACKOFF_MS;
+      return [{ text: `tombstone ${text}`, dueMs }];
+    });
     return [...orphans, ...held, ...tombstones];
   }
 }
