@@ -1,7 +1,14 @@
 /** What lies between a process and the API server: time, and everything that can go wrong on the way. */
 import type { KubeObject } from "#api/kubernetes.ts";
 import { abortReason } from "#base/abort.ts";
-import { KubeApiError, type KubeClient, type Resource, type WriteOptions } from "#kube/client.ts";
+import {
+  KubeApiError,
+  type KubeClient,
+  keyOf,
+  type ObjectName,
+  type Resource,
+  type WriteOptions,
+} from "#kube/client.ts";
 import type { ApiServer } from "./api-server.ts";
 import { ApiWatch, type WatchWeather } from "./api-watch.ts";
 import type { Dice } from "./dice.ts";
@@ -39,7 +46,8 @@ export interface Sent {
   readonly host: Host;
   readonly verb: string;
   readonly plural: string;
-  readonly name: string;
+  /** Of the object: `namespace/name`. */
+  readonly key: string;
   readonly isWrite: boolean;
 }
 
@@ -81,12 +89,13 @@ export class ApiNetwork {
     const write = async <T>(
       verb: string,
       { plural }: Resource<KubeObject>,
-      name: string,
+      name: ObjectName,
       options: Pick<WriteOptions, "signal" | "beforeSend"> = {},
       run: () => T,
     ) => {
       options.beforeSend?.();
-      return this.#request({ host, verb, plural, name, isWrite: true }, options.signal, run);
+      const sent = { host, verb, plural, key: keyOf({ metadata: name }), isWrite: true };
+      return this.#request(sent, options.signal, run);
     };
     const path = (resource: Resource<KubeObject>, options: WriteOptions | undefined) =>
       options?.subresource === undefined
@@ -95,13 +104,16 @@ export class ApiNetwork {
     return {
       get: (resource, name, signal) =>
         this.#request(
-          { host, verb: "get", plural: resource.plural, name: name.name, isWrite: false },
+          {
+            ...{ host, verb: "get", plural: resource.plural, isWrite: false },
+            key: keyOf({ metadata: name }),
+          },
           signal,
           () => server.get(resource, name),
         ),
       list: (resource, _options, signal) =>
         this.#request(
-          { host, verb: "list", plural: resource.plural, name: "", isWrite: false },
+          { host, verb: "list", plural: resource.plural, key: "", isWrite: false },
           signal,
           () => ({
             metadata: { resourceVersion: String(server.version) },
@@ -110,23 +122,23 @@ export class ApiNetwork {
         ),
       watch: (resource, options, signal) => this.#watch(host, resource, options, signal),
       create: (resource, object, options) =>
-        write("create", resource, object.metadata.name, options, () =>
+        write("create", resource, object.metadata, options, () =>
           server.create(resource, object, actor),
         ),
       update: (resource, object, options) =>
-        write("update", resource, object.metadata.name, options, () =>
+        write("update", resource, object.metadata, options, () =>
           server.update(resource, object, actor),
         ),
       patch: (resource, name, _kind, patch, options) =>
-        write("patch", path(resource, options), name.name, options, () =>
+        write("patch", path(resource, options), name, options, () =>
           server.patch(resource, name, patch, options?.subresource, actor),
         ),
       apply: (resource, object, options) =>
-        write("apply", resource, object.metadata.name, options, () =>
+        write("apply", resource, object.metadata, options, () =>
           server.apply(resource, object, actor),
         ),
       delete: async (resource, name, options) =>
-        write("delete", resource, name.name, options, () => server.delete(resource, name, actor)),
+        write("delete", resource, name, options, () => server.delete(resource, name, actor)),
     };
   }
 
@@ -139,7 +151,7 @@ export class ApiNetwork {
     const { time, dice, server } = this.#deps;
     const open = () =>
       this.#request(
-        { host, verb: "watch", plural: resource.plural, name: "", isWrite: false },
+        { host, verb: "watch", plural: resource.plural, key: "", isWrite: false },
         signal,
         () => {
           const isInitial = options.sendInitialEvents === true;

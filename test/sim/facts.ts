@@ -5,9 +5,9 @@ import { ANNOTATION, API_KEY_CONFIG, LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import { directPath } from "#core/adapter/delivery.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
-import { ENDPOINT_SLICES, MODEL_ADAPTERS, SERVICES } from "#kube/client.ts";
+import { ENDPOINT_SLICES, keyOf, MODEL_ADAPTERS, type ObjectName, SERVICES } from "#kube/client.ts";
 import type { ApiServer } from "./api-server.ts";
-import { type Kubelet, NAMESPACE } from "./kubelet.ts";
+import type { Kubelet } from "./kubelet.ts";
 import type { SimPod } from "./sim-pod.ts";
 import { contentOf } from "./sim-sidecar.ts";
 import type { VirtualTime } from "./virtual-time.ts";
@@ -36,25 +36,26 @@ export class Facts {
     return this.server.list(MODEL_ADAPTERS);
   }
 
-  adapter(name: string): ModelAdapter | undefined {
-    return this.server.find(MODEL_ADAPTERS, { namespace: NAMESPACE, name });
+  /** By `namespace/name`, as the two below. */
+  adapter(key: string): ModelAdapter | undefined {
+    return this.server.find(MODEL_ADAPTERS, named(key));
   }
 
   pod(name: string): SimPod | undefined {
     return this.kubelet.present().find((pod) => pod.name === name);
   }
 
-  service(name: string): Service | undefined {
-    return this.server.find(SERVICES, { namespace: NAMESPACE, name });
+  service(key: string): Service | undefined {
+    return this.server.find(SERVICES, named(key));
   }
 
-  slice(name: string): EndpointSlice | undefined {
-    return this.server.find(ENDPOINT_SLICES, { namespace: NAMESPACE, name });
+  slice(key: string): EndpointSlice | undefined {
+    return this.server.find(ENDPOINT_SLICES, named(key));
   }
 
   /** The pods that the adapter's own EndpointSlice names. */
   published(adapter: ModelAdapter): string[] {
-    const slice = this.slice(adapter.metadata.name);
+    const slice = this.slice(keyOf(adapter));
     if (slice === undefined || !isOwned(slice, adapter)) return [];
     return (slice.endpoints ?? []).map((endpoint) => endpoint.targetRef?.name ?? "");
   }
@@ -70,6 +71,7 @@ export class Facts {
   }
 
   isCurrent(adapter: ModelAdapter, pod: SimPod): boolean {
+    if (pod.namespace !== adapter.metadata.namespace) return false;
     const held = pod.engine.held.get(adapter.metadata.name);
     return held !== undefined && held.content === this.wantedContent(adapter, pod);
   }
@@ -77,6 +79,7 @@ export class Facts {
   /** The pod matches, and takes adapters. */
   isMeant(adapter: ModelAdapter, pod: SimPod): boolean {
     return (
+      pod.namespace === adapter.metadata.namespace &&
       matchesSelector(adapter.spec.podSelector, pod.labels) &&
       pod.labels[LABEL.adapterEnabled] === "true"
     );
@@ -89,6 +92,11 @@ export class Facts {
     if (since === undefined || since + STABLE_MS > this.time.now()) return false;
     return this.isMeant(adapter, pod);
   }
+}
+
+function named(key: string): ObjectName {
+  const [namespace, name = ""] = key.split("/");
+  return { namespace, name };
 }
 
 /** Since when a pod is Ready, as its object says. */

@@ -8,6 +8,7 @@ export type Reach = "ok" | "partitioned" | "hung" | "refused" | "unroutable";
 
 export interface PodPlan {
   readonly name: string;
+  readonly namespace: string;
   readonly ip: string;
   readonly engine: "vllm" | "sglang";
   readonly sidecar: "none" | "ours" | "aibrix";
@@ -15,6 +16,7 @@ export interface PodPlan {
 
 export class SimPod {
   readonly name: string;
+  readonly namespace: string;
   readonly ip: string;
   readonly engine: SimEngine;
   readonly sidecar: SimSidecar | undefined;
@@ -36,11 +38,17 @@ export class SimPod {
 
   constructor(plan: PodPlan, deps: { time: VirtualTime; dice: Dice; onHeld: HeldListener }) {
     this.name = plan.name;
+    this.namespace = plan.namespace;
     this.ip = plan.ip;
     this.engine = new SimEngine(plan.engine, deps);
     if (plan.sidecar !== "none") {
       this.sidecar = new SimSidecar(this.engine, plan.sidecar === "ours", deps);
     }
+  }
+
+  /** The key of the adapter of this name that may be on the pod. */
+  keyOf(adapter: string): string {
+    return `${this.namespace}/${adapter}`;
   }
 
   get reach(): Reach {

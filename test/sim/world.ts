@@ -102,7 +102,7 @@ class World {
       dice: dice("api"),
       onSent: (sent) => this.#calls.sent(sent),
       onTrouble: (afterMs) => this.#calm.failed(afterMs),
-      onLost: ({ plural, name }) => this.#history.noteLost(plural, name),
+      onLost: ({ plural, key }) => this.#history.noteLost(plural, key),
     });
     api.weather.canWatchList = shape.chance(0.5);
     const pods = new EngineNetwork({
@@ -219,8 +219,8 @@ class World {
     this.#isDirty = true;
     const held = pod.engine.held.get(name);
     this.#note(`${pod.name} holds ${name}: ${held?.content ?? "no more"} ${held?.by ?? ""}`);
-    this.#history.noteHeld(name);
-    const adapter = this.#facts.adapter(name);
+    this.#history.noteHeld(pod.keyOf(name));
+    const adapter = this.#facts.adapter(pod.keyOf(name));
     if (adapter === undefined) return;
     const wanted = this.#facts.wantedContent(adapter, pod);
     if (before?.content === wanted || held?.content === wanted) this.#retries.held(adapter, pod);

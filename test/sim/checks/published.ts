@@ -2,6 +2,7 @@
 
 import { isTrue } from "#api/conditions.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
+import { keyOf } from "#kube/client.ts";
 import { readySinceMs } from "../facts.ts";
 import type { SimPod } from "../sim-pod.ts";
 import { type CheckContext, Lasting } from "./context.ts";
@@ -29,7 +30,7 @@ export class PublishedChecks {
   step(): void {
     const { facts } = this.#context;
     for (const adapter of facts.adapters()) {
-      const { name } = adapter.metadata;
+      const name = keyOf(adapter);
       const published = facts.published(adapter);
       for (const pod of published) this.#checkPod(adapter, pod, "EndpointSlice", 0);
       this.#checkGone(adapter, published);
@@ -60,7 +61,7 @@ export class PublishedChecks {
   /** A status as it is written by a controller. */
   written(adapter: ModelAdapter): void {
     const { report } = this.#context;
-    const { name } = adapter.metadata;
+    const name = keyOf(adapter);
     const {
       phase,
       conditions,

@@ -54,7 +54,7 @@ export class RetryChecks {
       run: () => Promise<T>,
     ): Promise<T> => {
       const pod = this.#context.facts.kubelet.at(new URL(target.url).hostname);
-      const adapter = this.#context.facts.adapter(name);
+      const adapter = pod && this.#context.facts.adapter(pod.keyOf(name));
       const end = this.#begin(kind, adapter, name, pod, instance());
       try {
         const result = await run();
@@ -123,7 +123,7 @@ export class RetryChecks {
 
   /** A load of the adapter is under way on the pod. */
   isLoading(name: string, pod: SimPod): boolean {
-    const adapter = this.#context.facts.adapter(name);
+    const adapter = this.#context.facts.adapter(pod.keyOf(name));
     return adapter !== undefined && this.#inFlight.has(keyOf(adapter, pod));
   }
 
@@ -234,7 +234,11 @@ export class RetryChecks {
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
       this.#context.facts.isCurrent(adapter, pod) ||
-      secrets.some((name) => name !== undefined && history.secretChangedMs(name) >= startedMs) ||
+      secrets.some(
+        (name) =>
+          name !== undefined &&
+          history.secretChangedMs(`${adapter.metadata.namespace}/${name}`) >= startedMs,
+      ) ||
       (isExhausted && pod.answersSinceMs >= startedMs);
     return isSettled ? undefined : series;
   }
