@@ -60,6 +60,8 @@ const ONCE_WRONG: readonly (readonly [number, string])[] = [
   [4461, "a Secret that came between a load and its failure did not count as changed"],
   [2857, "a load that had been broken off was forgotten by the next controller"],
   [6039, "endpoints of ours stayed under a foreign Service"],
+  [11243, "what a controller had not heard of when it began counted as known to it"],
+  [11442, "a load went on where the pod was about to go"],
   [6655, "an earlier version served, and the conditions said that nothing did"],
 ];
 

@@ -100,7 +100,10 @@ class World {
     const api: ApiNetwork = new ApiNetwork({
       ...{ time, server },
       dice: dice("api"),
-      onSent: (sent) => this.#calls.sent(sent),
+      onSent: (sent) => {
+        this.#controllers.sent(sent);
+        this.#calls.sent(sent);
+      },
       onTrouble: (afterMs) => this.#calm.failed(afterMs),
       onLost: ({ plural, key }) => this.#history.noteLost(plural, key),
     });
@@ -135,7 +138,7 @@ class World {
     this.#writes = new WriteChecks(context, this.#published);
     this.#retries = new RetryChecks(context);
     this.#calls = new CallChecks(context, this.#controllers.isElected, (name, pod) =>
-      this.#retries.isLoading(name, pod),
+      this.#retries.loadingSinceMs(name, pod),
     );
     this.#rest = new RestChecks(context, new SettledChecks(context, this.#retries));
     const labels = () => ({

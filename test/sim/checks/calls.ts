@@ -23,7 +23,7 @@ const LISTS_MAX = 45;
 export class CallChecks {
   readonly #context: CheckContext;
   readonly #isElected: boolean;
-  readonly #isLoading: (name: string, pod: SimPod) => boolean;
+  readonly #loadingSinceMs: (name: string, pod: SimPod) => number | undefined;
   readonly #lists = new Map<string, number[]>();
   /** Pods on which a controller loaded an adapter, by name. */
   readonly #touched = new Set<string>();
@@ -31,10 +31,10 @@ export class CallChecks {
   constructor(
     context: CheckContext,
     isElected: boolean,
-    isLoading: (name: string, pod: SimPod) => boolean,
+    loadingSinceMs: (name: string, pod: SimPod) => number | undefined,
   ) {
     this.#context = context;
-    this.#isLoading = isLoading;
+    this.#loadingSinceMs = loadingSinceMs;
     this.#isElected = isElected;
   }
 
@@ -88,7 +88,10 @@ export class CallChecks {
     const object = facts.kubelet.object(pod);
     const since = object && readySinceMs(object);
     const heardMs = Math.max(history.podChangedMs(pod.uid), calm.sinceMs) + HEARD_MS;
-    if ((since === undefined || time.now() < since + STABLE_MS) && time.now() > heardMs) {
+    // A load that takes several requests goes on when its pod is not Ready for a while.
+    const isFirst = this.#loadingSinceMs(name, pod) === time.now();
+    const isUnstable = since === undefined || time.now() < since + STABLE_MS;
+    if (isFirst && isUnstable && time.now() > heardMs) {
       report("unstable-load", `load of ${name} on ${pod.name}, Ready since ${since}`);
     }
     this.#checkReplacement(adapter, pod);
@@ -114,7 +117,7 @@ export class CallChecks {
   #checkUnload(pod: SimPod, name: string): void {
     const { calm, facts, report, time, history } = this.#context;
     // An engine that cannot replace in place is made to unload first, where nobody can take over.
-    if (this.#isLoading(name, pod)) return;
+    if (this.#loadingSinceMs(name, pod) !== undefined) return;
     const key = pod.keyOf(name);
     const wrote = history.sliceWritten(key);
     // Somebody may have edited it a moment ago, or while nobody heard.

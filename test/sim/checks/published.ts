@@ -89,8 +89,8 @@ export class PublishedChecks {
     const { time, history, calm, controllers, report } = this.#context;
     if (adapter.spec.replicas !== 1 || pods.length < 2) return;
     const changedMs = history.specChangedMs(adapter.metadata.uid);
-    const syncedMs = controllers().leader()?.syncedAtMs ?? Number.POSITIVE_INFINITY;
-    const isOld = changedMs + SPEC_MS < Math.min(syncedMs, time.now());
+    const askedMs = controllers().leader()?.askedAtMs ?? Number.POSITIVE_INFINITY;
+    const isOld = changedMs + SPEC_MS < Math.min(askedMs, time.now());
     if (isOld || time.now() - Math.max(changedMs, calm.sinceMs) > SPEC_MS) {
       report("two-published", `${adapter.metadata.name}: [${pods}] where one was asked for`);
     }

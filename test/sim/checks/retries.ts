@@ -121,10 +121,10 @@ export class RetryChecks {
     );
   }
 
-  /** A load of the adapter is under way on the pod. */
-  isLoading(name: string, pod: SimPod): boolean {
+  /** When the load of the adapter that is under way on the pod began. */
+  loadingSinceMs(name: string, pod: SimPod): number | undefined {
     const adapter = this.#context.facts.adapter(pod.keyOf(name));
-    return adapter !== undefined && this.#inFlight.has(keyOf(adapter, pod));
+    return adapter && this.#inFlight.get(keyOf(adapter, pod));
   }
 
   #begin(
