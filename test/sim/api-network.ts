@@ -12,6 +12,7 @@ import {
 import type { ApiServer } from "./api-server.ts";
 import { ApiWatch, type WatchWeather } from "./api-watch.ts";
 import type { Dice } from "./dice.ts";
+import type { Edition } from "./edition.ts";
 import type { Host } from "./host.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
@@ -55,6 +56,7 @@ export interface ApiNetworkDeps {
   readonly time: VirtualTime;
   readonly dice: Dice;
   readonly server: ApiServer;
+  readonly edition: Edition;
   readonly onSent: (sent: Sent) => void;
   /** Something went wrong that a process hears of after a while, and has to wait out. */
   readonly onTrouble: (afterMs: number) => void;
@@ -239,7 +241,7 @@ export class ApiNetwork {
 
   /** What stands in the way of a request; `none`: it is swallowed. */
   #failure(): Error | "none" | undefined {
-    const { dice } = this.#deps;
+    const { dice, edition } = this.#deps;
     const { outage, errorShare } = this.weather;
     if (outage === "swallowed") return "none";
     if (outage === "refused") return broken("ECONNREFUSED");
@@ -249,6 +251,7 @@ export class ApiNetwork {
       new KubeApiError(503, "ServiceUnavailable", "the server is currently unable"),
       new KubeApiError(504, "Timeout", "request did not complete within the allotted timeout"),
       broken("ECONNRESET"),
+      ...(edition > 1 ? [new KubeApiError(429, "TooManyRequests", "the server is busy")] : []),
     ]);
   }
 }

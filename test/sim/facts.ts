@@ -65,7 +65,7 @@ export class Facts {
     const { spec } = adapter;
     const path = directPath(spec);
     const isDirect = !this.usesSidecar || pod.sidecar === undefined;
-    if (isDirect || spec.artifactURL.startsWith("/")) return path;
+    if (isDirect || (spec.artifactURL.startsWith("/") && path !== undefined)) return path;
     const { [API_KEY_CONFIG]: _, ...config } = spec.additionalConfig ?? {};
     return contentOf(spec.artifactURL, config);
   }

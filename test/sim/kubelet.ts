@@ -7,6 +7,7 @@ import type { ApiServer } from "./api-server.ts";
 import type { Dice } from "./dice.ts";
 import type { HeldInEngine } from "./sim-engine.ts";
 import { type PodPlan, SimPod } from "./sim-pod.ts";
+import type { Store } from "./sim-sidecar.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export const NAMESPACE = "default";
@@ -22,6 +23,7 @@ export interface KubeletDeps {
   readonly server: ApiServer;
   readonly engine: "vllm" | "sglang";
   readonly sidecar: PodPlan["sidecar"];
+  readonly store: Store;
   readonly onHeld: (
     pod: SimPod,
     name: string,
@@ -57,14 +59,14 @@ export class Kubelet {
 
   /** A new pod, which is ready after a while; its address may have been another's before. */
   add(labels: Record<string, string>, namespace = NAMESPACE): SimPod {
-    const { time, dice, server, engine, sidecar } = this.#deps;
+    const { time, dice, server, engine, sidecar, store } = this.#deps;
     const isFree = (this.#freeIps[0]?.sinceMs ?? Number.POSITIVE_INFINITY) + REUSE_MS < time.now();
     const reused = isFree ? this.#freeIps.shift() : undefined;
     const ip = reused?.ip ?? `10.0.0.${++this.#lastIp}`;
     const plan = { name: `pod-${this.#serial++}`, namespace, ip, engine, sidecar };
     const onHeld = (name: string, before?: HeldInEngine, after?: HeldInEngine) =>
       this.#deps.onHeld(pod, name, before, after);
-    const pod: SimPod = new SimPod(plan, { time, dice, onHeld });
+    const pod: SimPod = new SimPod(plan, { time, dice, store, onHeld });
     pod.engine.isDown = true;
     if (pod.sidecar !== undefined) pod.sidecar.isDown = true;
     pod.labels = { ...labels, ...(engine === "sglang" ? { [LABEL.modelEngine]: "sglang" } : {}) };

@@ -1,7 +1,7 @@
 /** A pod: its engine, perhaps a sidecar, and how they can be reached. */
 import type { Dice } from "./dice.ts";
 import { type HeldListener, SimEngine } from "./sim-engine.ts";
-import { type Incoming, SimSidecar } from "./sim-sidecar.ts";
+import { type Incoming, SimSidecar, type Store } from "./sim-sidecar.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export type Reach = "ok" | "partitioned" | "hung" | "refused" | "unroutable";
@@ -12,6 +12,13 @@ export interface PodPlan {
   readonly ip: string;
   readonly engine: "vllm" | "sglang";
   readonly sidecar: "none" | "ours" | "aibrix";
+}
+
+export interface PodDeps {
+  readonly time: VirtualTime;
+  readonly dice: Dice;
+  readonly store: Store;
+  readonly onHeld: HeldListener;
 }
 
 export class SimPod {
@@ -36,7 +43,7 @@ export class SimPod {
   /** What the sidecar owes when it dies. */
   readonly #asked = new Set<() => void>();
 
-  constructor(plan: PodPlan, deps: { time: VirtualTime; dice: Dice; onHeld: HeldListener }) {
+  constructor(plan: PodPlan, deps: PodDeps) {
     this.name = plan.name;
     this.namespace = plan.namespace;
     this.ip = plan.ip;
