@@ -5,6 +5,7 @@ import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
+import type { SecretVersions } from "./secrets.ts";
 
 /** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
 const LOSSES_MAX = 3;
@@ -27,7 +28,7 @@ export interface Work {
   /** The `metadata.generation` that `loadFailure` is about. */
   failedGeneration: number | undefined;
   /** The versions of the adapter's Secrets that were last tried; undefined: an earlier controller's. */
-  triedSecrets: string | undefined;
+  triedSecrets: SecretVersions | undefined;
   loadedAs: LoadedAs | undefined;
   lateLoadUntilMs: number | undefined;
   routedAtMs: number;
@@ -150,11 +151,12 @@ export class Memory {
    * What failed with other versions of the adapter's Secrets may be mended: it is tried again at once. True when there is any. What an
    * earlier controller failed with nobody knows: it counts from the next change on.
    */
-  forgetFailures(adapter: ModelAdapter, secrets: string): boolean {
+  forgetFailures(adapter: ModelAdapter, secrets: SecretVersions): boolean {
     let isMended = false;
     for (const work of this.#of(adapter).pods.values()) {
       work.triedSecrets ??= secrets;
-      if (work.triedSecrets === secrets) continue;
+      const isSame = [...work.triedSecrets].every(([ref, was]) => secrets.get(ref) === was);
+      if (isSame) continue;
       isMended ||= work.loadFailure !== undefined || work.unloadFailure !== undefined;
       work.loadFailure = undefined;
       work.unloadFailure = undefined;

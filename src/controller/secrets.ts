@@ -29,6 +29,9 @@ export function authOf({ metadata, spec }: ModelAdapter): Auth {
   return key === undefined || key === "" ? { kind: "none" } : { kind: "clear", key };
 }
 
+/** Secret -> version. */
+export type SecretVersions = ReadonlyMap<string, string | undefined>;
+
 interface Read {
   readonly atMs: number;
   /** Undefined: there is no such Secret. */
@@ -76,13 +79,10 @@ export class Secrets {
     return name === "" ? undefined : this.#data(metadata.namespace ?? "", name, signal);
   }
 
-  /** The versions in which an adapter's Secrets were last read, as one text. */
-  versionsOf(adapter: ModelAdapter): string {
-    const versions = refsOf(adapter).map((ref) => {
-      const read = this.#reads.get(ref);
-      return `${ref} ${read === undefined ? "was not read" : (read.version ?? "is missing")}`;
-    });
-    return versions.join();
+  /** Those of an adapter's Secrets that were read, and in which version last; undefined: there was none. */
+  versionsOf(adapter: ModelAdapter): SecretVersions {
+    const reads = refsOf(adapter).map((ref) => [ref, this.#reads.get(ref)] as const);
+    return new Map(reads.flatMap(([ref, read]) => (read ? [[ref, read.version]] : [])));
   }
 
   /** From now on the Secrets of this adapter are read again and again; `failing` false ends it. */

@@ -5,7 +5,14 @@ import { ANNOTATION, API_KEY_CONFIG, LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import { directPath } from "#core/adapter/delivery.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
-import { ENDPOINT_SLICES, keyOf, MODEL_ADAPTERS, type ObjectName, SERVICES } from "#kube/client.ts";
+import {
+  ENDPOINT_SLICES,
+  keyOf,
+  MODEL_ADAPTERS,
+  type ObjectName,
+  SECRETS,
+  SERVICES,
+} from "#kube/client.ts";
 import type { ApiServer } from "./api-server.ts";
 import type { Kubelet } from "./kubelet.ts";
 import type { SimPod } from "./sim-pod.ts";
@@ -83,6 +90,23 @@ export class Facts {
       matchesSelector(adapter.spec.podSelector, pod.labels) &&
       pod.labels[LABEL.adapterEnabled] === "true"
     );
+  }
+
+  /** The engine asks for a key that no adapter on it names. */
+  isLockedOut(pod: SimPod): boolean {
+    const { apiKey } = pod.engine;
+    if (apiKey === undefined) return false;
+    return !this.adapters().some((adapter) => {
+      const isOn = this.isMeant(adapter, pod) || recordedOn(adapter, pod.name);
+      return isOn && this.#keyOf(adapter) === apiKey;
+    });
+  }
+
+  #keyOf({ metadata, spec }: ModelAdapter): string | undefined {
+    const { apiKeySecretRef: ref, additionalConfig } = spec;
+    if (ref === undefined) return additionalConfig?.[API_KEY_CONFIG];
+    const secret = this.server.find(SECRETS, { ...metadata, name: ref.name });
+    return Buffer.from(secret?.data?.[ref.key] ?? "", "base64").toString();
   }
 
   isEligible(adapter: ModelAdapter, pod: SimPod): boolean {

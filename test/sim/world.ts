@@ -12,7 +12,7 @@ import { CallChecks } from "./checks/calls.ts";
 import type { CheckContext } from "./checks/context.ts";
 import { PublishedChecks } from "./checks/published.ts";
 import { RestChecks } from "./checks/rest.ts";
-import { RetryChecks } from "./checks/retries.ts";
+import { RetryChecks, SECRET_MS } from "./checks/retries.ts";
 import { SettledChecks } from "./checks/settled.ts";
 import { WriteChecks } from "./checks/writes.ts";
 import { Controllers } from "./controllers.ts";
@@ -192,7 +192,11 @@ class World {
   #step(): boolean {
     const now = this.#time.now();
     this.#calm.step();
-    for (const pod of this.#kubelet.present()) if (!pod.answers) pod.answersSinceMs = now;
+    for (const pod of this.#kubelet.present()) {
+      if (!pod.answers) pod.answersSinceMs = now;
+      // An older key may still be in use.
+      if (this.#facts.isLockedOut(pod)) pod.answersSinceMs = now + SECRET_MS;
+    }
     // Between two events nothing changes but the time.
     if (!this.#isDirty && now - this.#checkedMs < 100) return this.#finding !== undefined;
     this.#isDirty = false;

@@ -18,6 +18,8 @@ const SLOW_MS = 300_000;
 const HEARD_MS = 100;
 /** What is written down has whole seconds. */
 const SECOND_MS = 1000;
+/** What was read of a Secret is used for so long, and is read again at this pace while anything fails. */
+export const SECRET_MS = 10_000;
 const UNLOAD_PAUSE_MS_MAX = 80_000;
 
 interface Series {
@@ -53,6 +55,8 @@ export class RetryChecks {
       name: string,
       run: () => Promise<T>,
     ): Promise<T> => {
+      // What the fence stops is no attempt.
+      target.beforeChange?.();
       const pod = this.#context.facts.kubelet.at(new URL(target.url).hostname);
       const adapter = pod && this.#context.facts.adapter(pod.keyOf(name));
       const end = this.#begin(kind, adapter, name, pod, instance());
@@ -227,18 +231,18 @@ export class RetryChecks {
     if (series === undefined) return undefined;
     const { failures, isFinal } = series;
     const { apiKeySecretRef, credentialsSecretRef } = adapter.spec;
-    const secrets = [apiKeySecretRef?.name, credentialsSecretRef?.name];
+    const names = [apiKeySecretRef?.name, credentialsSecretRef?.name];
+    const secretMs = names.map((name) =>
+      history.secretChangedMs(`${adapter.metadata.namespace}/${name}`),
+    );
     const isExhausted = !isFinal && failures >= ATTEMPTS_MAX;
     const isSettled =
       series.life !== pod.engine.life ||
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
       this.#context.facts.isCurrent(adapter, pod) ||
-      secrets.some(
-        (name) =>
-          name !== undefined &&
-          history.secretChangedMs(`${adapter.metadata.namespace}/${name}`) >= startedMs,
-      ) ||
+      // The attempt may have been made with a Secret that was read before it changed.
+      Math.max(...secretMs) >= startedMs - SECRET_MS ||
       (isExhausted && pod.answersSinceMs >= startedMs);
     return isSettled ? undefined : series;
   }
