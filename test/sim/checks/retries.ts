@@ -182,7 +182,10 @@ export class RetryChecks {
     const heardMs = this.#context.calm.heardSinceMs(last?.startedMs ?? 0);
     // A restart may be told of later than it happened.
     const isRenewed = this.#context.history.podChangedMs(pod.uid) >= heardMs;
-    const series = isRenewed ? undefined : this.#current(adapter, pod, heardMs);
+    // And an attempt may have been made with a Secret that was read before it changed.
+    const series = isRenewed
+      ? undefined
+      : this.#current(adapter, pod, heardMs, heardMs - SECRET_MS);
     if (series === undefined) this.#loads.delete(key);
     const written = this.#written(adapter, pod);
     const isSame = series?.instance === instance;
@@ -224,7 +227,12 @@ export class RetryChecks {
   }
 
   /** The failures that still count, when what happened from `startedMs` on came after them. */
-  #current(adapter: ModelAdapter, pod: SimPod, startedMs: number): Series | undefined {
+  #current(
+    adapter: ModelAdapter,
+    pod: SimPod,
+    startedMs: number,
+    secretsMs = startedMs,
+  ): Series | undefined {
     const { history } = this.#context;
     const key = keyOf(adapter, pod);
     const series = this.#loads.get(key);
@@ -241,8 +249,7 @@ export class RetryChecks {
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
       this.#context.facts.isCurrent(adapter, pod) ||
-      // The attempt may have been made with a Secret that was read before it changed.
-      Math.max(...secretMs) >= startedMs - SECRET_MS ||
+      Math.max(...secretMs) >= secretsMs ||
       (isExhausted && pod.answersSinceMs >= startedMs);
     return isSettled ? undefined : series;
   }
