@@ -14,6 +14,7 @@ const SEEDS = 10_000;
 /** Lines of a failing seed's trace that are printed; the whole of it is what --trace shows. */
 const TRACE_LINES = 40;
 const SHOWN_MAX = 20;
+const PROGRESS_LINES = 10;
 
 interface Range {
   readonly first: number;
@@ -34,6 +35,7 @@ async function trace(seed: number): Promise<boolean> {
 async function simulate(first: number, count: number): Promise<boolean> {
   const startedMs = performance.now();
   const failed: Outcome[] = [];
+  const progress = Math.max(1, Math.round(count / PROGRESS_LINES));
   const sum = { seeds: 0, virtualMs: 0, disturbances: 0, calls: 0, writes: 0 };
   const note = (outcome: Outcome) => {
     sum.seeds++;
@@ -42,12 +44,13 @@ async function simulate(first: number, count: number): Promise<boolean> {
     sum.calls += outcome.calls;
     sum.writes += outcome.writes;
     const { finding, seed } = outcome;
-    if (sum.seeds % 1000 === 0) console.log(`${sum.seeds} seeds, ${failed.length} failed`);
-    if (finding === undefined) return;
-    failed.push(outcome);
-    if (failed.length <= SHOWN_MAX) {
-      console.log(`seed ${seed}, ${finding.atMs / 1000} s, ${finding.invariant}: ${finding.text}`);
+    if (finding !== undefined) failed.push(outcome);
+    if (finding !== undefined && failed.length <= SHOWN_MAX) {
+      const when = `seed ${seed}, ${finding.atMs / 1000} s`;
+      console.log(`${when}, ${finding.invariant}: ${finding.text}`);
+      console.log(`  node scripts/sim.ts --trace ${seed}`);
     }
+    if (sum.seeds % progress === 0) console.log(`${sum.seeds} seeds, ${failed.length} failed`);
   };
   const threads = Array.from({ length: THREADS }, (_, index) => {
     const range: Range = { first: first + index, last: first + count - 1, step: THREADS };

@@ -2,7 +2,7 @@
  * Runs the tests and ends with one line, `N passed, N failed`.
  *
  *   node scripts/test.ts                 everything that `npm test` runs
- *   node scripts/test.ts unit e2e        only these groups: check, unit, conformance, e2e, long, kube, storage
+ *   node scripts/test.ts unit e2e        only these groups: check, unit, sim, conformance, e2e, long, kube, storage
  *   node scripts/test.ts src/api/x.test.ts   only these files
  */
 import { spawnSync } from "node:child_process";
@@ -14,6 +14,8 @@ import { styleText } from "node:util";
 const root = join(import.meta.dirname, "..");
 const UNIT_TIMEOUT_MS = 120_000;
 const E2E_TIMEOUT_MS = 600_000;
+/** Of the simulation; `npm run test:sim` runs more. */
+const SIM_SEEDS = 1000;
 
 const count = { passed: 0, failed: 0 };
 const failures: string[] = [];
@@ -28,22 +30,20 @@ function note(ok: boolean, name: string, ms: number, detail?: string): void {
   console.log(detail ?? "");
 }
 
-/** Formatting and lint, both type checks: each counts as one test. */
+/** A command that counts as one test. */
+function command(name: string, tool: string, args: string[]): void {
+  const started = performance.now();
+  const result = spawnSync(tool, args, { cwd: root, encoding: "utf8" });
+  const output = `${result.stdout}${result.stderr}${result.error ?? ""}`;
+  note(result.status === 0, name, performance.now() - started, output.slice(-8000));
+}
+
+/** Formatting and lint, both type checks. */
 function check(): void {
-  const commands: [string, string[]][] = [
-    ["lint and format (biome)", ["biome", "check", "--error-on-warnings", "."]],
-    ["types (tsc)", ["tsc", "-p", "tsconfig.json"]],
-    ["types of the pure rooms (tsc)", ["tsc", "-p", "tsconfig.pure.json"]],
-  ];
-  for (const [name, [tool = "", ...args]] of commands) {
-    const started = performance.now();
-    const result = spawnSync(join(root, "node_modules", ".bin", tool), args, {
-      cwd: root,
-      encoding: "utf8",
-    });
-    const output = `${result.stdout}${result.stderr}${result.error ?? ""}`;
-    note(result.status === 0, name, performance.now() - started, output.slice(-8000));
-  }
+  const tool = (name: string) => join(root, "node_modules", ".bin", name);
+  command("lint and format (biome)", tool("biome"), ["check", "--error-on-warnings", "."]);
+  command("types (tsc)", tool("tsc"), ["-p", "tsconfig.json"]);
+  command("types of the pure rooms (tsc)", tool("tsc"), ["-p", "tsconfig.pure.json"]);
 }
 
 async function runFiles(files: string[], isolated: boolean): Promise<void> {
@@ -88,6 +88,10 @@ if (groups.includes("check")) check();
 if (groups.includes("unit")) {
   const unit = ["src/**/*.test.ts", "scripts/*.test.ts", "test/*.test.ts", "test/sim/*.test.ts"];
   await runFiles(find(unit), false);
+}
+if (groups.includes("sim")) {
+  const name = `the controllers hold their invariants in ${SIM_SEEDS} simulated clusters`;
+  command(name, process.execPath, ["scripts/sim.ts", String(SIM_SEEDS)]);
 }
 if (groups.includes("conformance")) {
   await runFiles(find("test/conformance/embedded.test.ts"), true);

@@ -33,28 +33,36 @@ export interface ActDeps {
   readonly events: EventRecorder;
 }
 
-/** Writes the finalizer and the annotations; nothing when they are as they should be. */
+/**
+ * Writes the finalizer and the annotations; nothing when they are as they should be. After a write whose answer did not come the
+ * cache may be older than what is written down: until a write against its version has succeeded, nothing is built on it.
+ */
 export async function writeMetadata(
   { client, adapters }: ActDeps,
   adapter: ModelAdapter,
   { metadata: { finalizer, annotations } }: Plan,
+  notes: Notes,
   signal: AbortSignal,
 ): Promise<void> {
-  if (finalizer === undefined && Object.keys(annotations).length === 0) return;
+  const isSame = finalizer === undefined && Object.keys(annotations).length === 0;
+  if (isSame && !notes.isUnanswered) return;
   const { namespace, name, uid, resourceVersion } = adapter.metadata;
   const others = (adapter.metadata.finalizers ?? []).filter((one) => one !== FINALIZER);
   const patch = {
     metadata: {
       uid,
-      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
       // Finalizers are a list: without the version, somebody else's could be overwritten.
+      ...(finalizer === undefined && !notes.isUnanswered ? {} : { resourceVersion }),
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
       ...(finalizer === undefined
         ? {}
-        : { finalizers: finalizer === "add" ? [...others, FINALIZER] : others, resourceVersion }),
+        : { finalizers: finalizer === "add" ? [...others, FINALIZER] : others }),
     },
   };
   const options = { fieldManager: FIELD_MANAGER, signal };
+  notes.isUnanswered = true;
   const written = await client.patch(MODEL_ADAPTERS, { namespace, name }, "merge", patch, options);
+  notes.isUnanswered = false;
   // An object that loses its last finalizer is gone, whatever the answer shows.
   if (finalizer !== "remove") adapters.written(written);
 }

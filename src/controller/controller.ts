@@ -162,7 +162,7 @@ class Controller {
     this.#options.onSynced?.(this.#gauges());
     await Promise.all([
       polling,
-      this.#secrets.run((key, sinceMs) => this.#secretChanged(key, sinceMs), this.#signal),
+      this.#secrets.run((key) => this.#secretsRead(key), this.#signal),
       runSweeper(this.#sweeperDeps(), this.#options.pollMs, this.#signal),
       this.#queue.run(
         this.#options.workers,
@@ -241,11 +241,11 @@ class Controller {
     for (const key of keys) if (this.#adapters.get(key) !== undefined) this.#queue.add(key);
   }
 
-  #secretChanged(key: string, sinceMs: number): void {
+  #secretsRead(key: string): void {
     const adapter = this.#adapters.get(key);
     if (adapter === undefined) return;
-    this.#memory.forgetFailures(adapter, sinceMs);
-    this.#queue.add(key);
+    const versions = this.#secrets.versionsOf(adapter);
+    if (this.#memory.forgetFailures(adapter, versions)) this.#queue.add(key);
   }
 
   #placesOf(pod: Pod): Place[] {
@@ -350,7 +350,7 @@ class Controller {
     const isLast = made.metadata.finalizer === "remove";
     const notes = this.#memory.notes(adapter);
     const podOf = (name: string) => pods.find((pod) => pod.metadata.name === name);
-    if (!isLast) await writeMetadata(this.#act, adapter, made, this.#signal);
+    if (!isLast) await writeMetadata(this.#act, adapter, made, notes, this.#signal);
     try {
       await publish(this.#act, seen, made, notes, this.#signal);
     } catch (error) {
@@ -371,7 +371,7 @@ class Controller {
     this.#secrets.watch(keyOf(adapter), adapter, this.#memory.isFailing(adapter));
     if (isLast) {
       await this.#bury(adapter, made);
-      await writeMetadata(this.#act, adapter, made, this.#signal);
+      await writeMetadata(this.#act, adapter, made, notes, this.#signal);
       return undefined;
     }
     return tell(this.#act, seen, made, notes, this.#signal);

@@ -141,10 +141,10 @@ export class EngineWork {
       throw new EngineError("Unreachable", true, "no route to host: the pod has no address");
     }
     const signal = AbortSignal.any([stop, this.#deps.inventory.revival(place)]);
-    const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
+    const apiKey = await this.#tried(order, this.#deps.secrets.apiKey(authOf(adapter), signal));
     const target = { url: place.url, apiKey };
     if (kind === "load") {
-      await this.#load(adapter, place, target, work, signal);
+      await this.#load(order, place, target, signal);
       work.loadFailure = undefined;
       const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
       log.info("Successfully loaded adapter on pod", about);
@@ -157,13 +157,22 @@ export class EngineWork {
     metrics.operated(kind, "success", (clock.now() - order.startedMs) / 1000);
   }
 
+  /** Reads what an attempt needs of Secrets, and notes which versions it was made with. */
+  async #tried<T>({ adapter, work }: Order, reading: Promise<T>): Promise<T> {
+    try {
+      return await reading;
+    } finally {
+      work.triedSecrets = this.#deps.secrets.versionsOf(adapter);
+    }
+  }
+
   async #load(
-    adapter: ModelAdapter,
+    order: Order,
     place: Place,
     target: EngineTarget,
-    work: Work,
     signal: AbortSignal,
   ): Promise<void> {
+    const { adapter, work } = order;
     const { engines, inventory, log, secrets } = this.#deps;
     const { spec, metadata } = adapter;
     const { name } = metadata;
@@ -185,7 +194,7 @@ export class EngineWork {
       const request = {
         name,
         artifactUrl: spec.artifactURL,
-        credentials: await secrets.credentials(adapter, signal),
+        credentials: await this.#tried(order, secrets.credentials(adapter, signal)),
         additionalConfig: configOf(spec),
         directPath: delivery.directPath,
       };

@@ -5,6 +5,7 @@ import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
+import type { SecretVersions } from "./secrets.ts";
 
 /** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
 const LOSSES_MAX = 3;
@@ -35,6 +36,8 @@ export interface Work {
   unloadFailure: Failure | undefined;
   /** The `metadata.generation` that `loadFailure` is about. */
   failedGeneration: number | undefined;
+  /** The versions of the adapter's Secrets that were last tried; undefined: an earlier controller's. */
+  triedSecrets: SecretVersions | undefined;
   loadedAs: LoadedAs | undefined;
   lateLoadUntilMs: number | undefined;
   routedAtMs: number;
@@ -51,6 +54,8 @@ export interface Notes {
     | { conditions: readonly Condition[]; phase: Phase | undefined; sinceMs: number }
     | undefined;
   publishFailure: string | undefined;
+  /** The last write of the metadata was not answered: it may have been done or not. */
+  isUnanswered: boolean;
   /** The pods that were last selected. */
   selected: string | undefined;
 }
@@ -87,6 +92,7 @@ export class Memory {
       ended: Promise.resolve(),
       loadFailure: writtenFailure(adapter, pod),
       failedGeneration: adapter.metadata.generation,
+      triedSecrets: undefined,
       unloadFailure: undefined,
       loadedAs: undefined,
       lateLoadUntilMs: this.#lateLoad(adapter, pod),
@@ -133,7 +139,11 @@ export class Memory {
       if (pod.held === "current") {
         work.loadFailure = undefined;
         work.wasCurrent = true;
-      } else if (pod.held === "absent" && work.wasCurrent && pod.busy === undefined) {
+        continue;
+      }
+      if (pod.held !== "absent" || pod.busy !== undefined) continue;
+      work.loadedAs = undefined;
+      if (work.wasCurrent) {
         work.wasCurrent = false;
         losses++;
         noteLoss(work, seen);
@@ -150,13 +160,21 @@ export class Memory {
     );
   }
 
-  /** What an adapter's loads and unloads failed for until `sinceMs` may be mended: they are tried again at once. */
-  forgetFailures(adapter: ModelAdapter, sinceMs: number): void {
+  /**
+   * What failed with other versions of the adapter's Secrets may be mended: it is tried again at once. True when there is any. What an
+   * earlier controller failed with nobody knows: it counts from the next change on.
+   */
+  forgetFailures(adapter: ModelAdapter, secrets: SecretVersions): boolean {
+    let isMended = false;
     for (const work of this.#of(adapter).pods.values()) {
-      const isOld = (failure: Failure | undefined) => (failure?.atMs ?? 0) <= sinceMs;
-      if (isOld(work.loadFailure)) work.loadFailure = undefined;
-      if (isOld(work.unloadFailure)) work.unloadFailure = undefined;
+      work.triedSecrets ??= secrets;
+      const isSame = [...work.triedSecrets].every(([ref, was]) => secrets.get(ref) === was);
+      if (isSame) continue;
+      isMended ||= work.loadFailure !== undefined || work.unloadFailure !== undefined;
+      work.loadFailure = undefined;
+      work.unloadFailure = undefined;
     }
+    return isMended;
   }
 
   /** The pod is not what it was: another container, another address. */
@@ -199,7 +217,12 @@ export class Memory {
     const key = keyOf(adapter);
     const known = this.#adapters.get(key);
     if (known !== undefined) return known;
-    const notes = { draft: undefined, publishFailure: undefined, selected: undefined };
+    const notes = {
+      draft: undefined,
+      publishFailure: undefined,
+      isUnanswered: false,
+      selected: undefined,
+    };
     const fresh = { notes, pods: new Map<string, Work>() };
     this.#adapters.set(key, fresh);
     return fresh;

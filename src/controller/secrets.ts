@@ -29,18 +29,19 @@ export function authOf({ metadata, spec }: ModelAdapter): Auth {
   return key === undefined || key === "" ? { kind: "none" } : { kind: "clear", key };
 }
 
+/** Secret -> version. */
+export type SecretVersions = ReadonlyMap<string, string | undefined>;
+
 interface Read {
   readonly atMs: number;
   /** Undefined: there is no such Secret. */
   readonly data: Readonly<Record<string, string>> | undefined;
   readonly version: string | undefined;
-  /** When this version was first read. */
-  readonly sinceMs: number;
 }
 
 /**
  * Secrets by `get` alone: no list, no watch, so no right to read others. What was read is used for ten seconds; those that failing
- * adapters refer to are read again at that pace, and `onChange` is called when one is another than before.
+ * adapters refer to are read again at that pace.
  */
 export class Secrets {
   readonly #client: KubeClient;
@@ -48,8 +49,8 @@ export class Secrets {
   readonly #log: Log;
   readonly #reads = new Map<string, Read>();
   readonly #pending = new Map<string, Promise<Read>>();
-  /** Adapter -> the versions of its Secrets when it began to fail. */
-  readonly #watched = new Map<string, Map<string, string | undefined>>();
+  /** Failing adapter -> the Secrets that it refers to. */
+  readonly #watched = new Map<string, readonly string[]>();
 
   constructor(deps: { client: KubeClient; clock: Clock; log: Log }) {
     this.#client = deps.client;
@@ -78,32 +79,27 @@ export class Secrets {
     return name === "" ? undefined : this.#data(metadata.namespace ?? "", name, signal);
   }
 
+  /** Those of an adapter's Secrets that were read, and in which version last; undefined: there was none. */
+  versionsOf(adapter: ModelAdapter): SecretVersions {
+    const reads = refsOf(adapter).map((ref) => [ref, this.#reads.get(ref)] as const);
+    return new Map(reads.flatMap(([ref, read]) => (read ? [[ref, read.version]] : [])));
+  }
+
   /** From now on the Secrets of this adapter are read again and again; `failing` false ends it. */
   watch(key: string, adapter: ModelAdapter, failing: boolean): void {
     const refs = refsOf(adapter);
-    if (!failing || refs.length === 0) this.#watched.delete(key);
-    else if (!this.#watched.has(key)) {
-      const versions = refs.map((ref) => [ref, this.#reads.get(ref)?.version] as const);
-      this.#watched.set(key, new Map(versions));
-    }
+    if (failing && refs.length > 0) this.#watched.set(key, refs);
+    else this.#watched.delete(key);
   }
 
-  /** @param onChange hears which adapter, and when its Secrets were first found changed. */
-  async run(onChange: (key: string, sinceMs: number) => void, signal: AbortSignal): Promise<void> {
+  /** @param onRead hears of each adapter that fails whenever its Secrets were read again. */
+  async run(onRead: (key: string) => void, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#clock.sleep(FRESH_MS, signal).catch(() => {});
       if (signal.aborted) return;
-      const refs = new Set([...this.#watched.values()].flatMap((one) => [...one.keys()]));
+      const refs = new Set([...this.#watched.values()].flat());
       await Promise.all([...refs].map((ref) => this.#refresh(ref, signal)));
-      for (const [key, versions] of this.#watched) {
-        const changed = [...versions].flatMap(([ref, was]) => {
-          const read = this.#reads.get(ref);
-          return read === undefined || read.version === was ? [] : [read.sinceMs];
-        });
-        if (changed.length === 0) continue;
-        this.#watched.delete(key);
-        onChange(key, Math.max(...changed));
-      }
+      for (const key of this.#watched.keys()) onRead(key);
     }
   }
 
@@ -155,17 +151,11 @@ export class Secrets {
       const data = Object.fromEntries(
         Object.entries(secret.data ?? {}).map(([key, value]) => [key, decode(value)]),
       );
-      return this.#readOf(ref, atMs, data, secret.metadata.resourceVersion);
+      return { atMs, data, version: secret.metadata.resourceVersion };
     } catch (error) {
-      if (isNotFound(error)) return this.#readOf(ref, atMs, undefined, undefined);
+      if (isNotFound(error)) return { atMs, data: undefined, version: undefined };
       throw error;
     }
-  }
-
-  #readOf(ref: string, atMs: number, data: Read["data"], version: string | undefined): Read {
-    const before = this.#reads.get(ref);
-    const isSame = before !== undefined && before.version === version;
-    return { atMs, data, version, sinceMs: isSame ? before.sinceMs : atMs };
   }
 }
 

@@ -9,6 +9,8 @@ export interface EngineTarget {
   readonly url: string;
   /** Sent as a bearer token; never logged. */
   readonly apiKey: string | undefined;
+  /** Called right before each request that changes something, of which one load may need several; throws when it must not be sent. */
+  readonly beforeChange?: () => void;
 }
 
 /** An adapter that an engine lists. */

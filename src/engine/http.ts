@@ -59,6 +59,7 @@ export async function ask(
   signal: AbortSignal,
 ): Promise<string> {
   const changing = body !== undefined;
+  if (changing) target.beforeChange?.();
   const { changeTimeoutMs } = options;
   const changeMs = isUnload ? Math.min(UNLOAD_TIMEOUT_MS, changeTimeoutMs) : changeTimeoutMs;
   const timeoutMs = changing ? changeMs : options.listTimeoutMs;

@@ -120,6 +120,8 @@ export interface WriteOptions {
   readonly fieldManager?: string;
   readonly subresource?: "status" | "scale" | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called right before each try to send the request, however long it had to wait for that; throws when it must not be sent. */
+  readonly beforeSend?: (() => void) | undefined;
 }
 
 /**
@@ -175,8 +177,7 @@ export interface KubeClient {
       uid?: string;
       resourceVersion?: string;
       propagationPolicy?: "Background" | "Foreground" | "Orphan";
-      signal?: AbortSignal;
-    },
+    } & Pick<WriteOptions, "signal" | "beforeSend">,
   ): Promise<void>;
 }
 

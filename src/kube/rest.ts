@@ -55,6 +55,7 @@ interface Call {
   body?: unknown;
   contentType?: string;
   signal?: AbortSignal | undefined;
+  beforeSend?: (() => void) | undefined;
 }
 
 /**
@@ -94,14 +95,14 @@ export function createKubeClient(
           pathOf(resource, namespaceOf(resource, object)) +
           queryOf({ fieldManager: write?.fieldManager }),
         body: typed(resource, object),
-        signal: write?.signal,
+        ...conditionsOf(write),
       }),
     update: (resource, object, write) =>
       call({
         method: "PUT",
         path: objectPath(resource, object, write) + queryOf({ fieldManager: write?.fieldManager }),
         body: typed(resource, object),
-        signal: write?.signal,
+        ...conditionsOf(write),
       }),
     patch: (resource, name, kind, patch, write) =>
       call({
@@ -111,7 +112,7 @@ export function createKubeClient(
           queryOf({ fieldManager: write?.fieldManager }),
         body: patch,
         contentType: PATCH_TYPE[kind],
-        signal: write?.signal,
+        ...conditionsOf(write),
       }),
     apply: (resource, object, write) =>
       call({
@@ -122,10 +123,10 @@ export function createKubeClient(
         body: typed(resource, object),
         // The type's name says YAML, of which JSON is a subset.
         contentType: "application/apply-patch+yaml",
-        signal: write.signal,
+        ...conditionsOf(write),
       }),
     delete: async (resource, name, how = {}) => {
-      const { signal, uid, resourceVersion, ...rest } = how;
+      const { uid, resourceVersion, gracePeriodSeconds, propagationPolicy } = how;
       const preconditions =
         uid === undefined && resourceVersion === undefined
           ? {}
@@ -133,13 +134,23 @@ export function createKubeClient(
       await call({
         method: "DELETE",
         path: pathOf(resource, name.namespace, name.name),
-        body: { kind: "DeleteOptions", apiVersion: "v1", ...rest, ...preconditions },
-        signal,
+        body: {
+          ...{ kind: "DeleteOptions", apiVersion: "v1" },
+          ...{ gracePeriodSeconds, propagationPolicy },
+          ...preconditions,
+        },
+        ...conditionsOf(how),
       });
     },
     close: transport.close,
   };
 }
+
+/** When a write is not to be sent, or not to be waited for. */
+const conditionsOf = (write: Pick<WriteOptions, "signal" | "beforeSend"> = {}) => ({
+  signal: write.signal,
+  beforeSend: write.beforeSend,
+});
 
 function createTransport(options: KubeClientOptions) {
   const { config, clock } = options;
@@ -180,10 +191,12 @@ function createTransport(options: KubeClientOptions) {
     call: Call,
     signal: AbortSignal,
   ): Promise<Dispatcher.ResponseData> => {
+    const headers = await headersFor(call);
+    call.beforeSend?.();
     const response = await pool.request({
       method: call.method,
       path: prefix + call.path,
-      headers: await headersFor(call),
+      headers,
       body: call.body === undefined ? null : JSON.stringify(call.body),
       // A DELETE with a body would cost its connection, in case the server did not read it: API servers do.
       reset: false,

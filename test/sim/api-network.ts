@@ -1,10 +1,18 @@
 /** What lies between a process and the API server: time, and everything that can go wrong on the way. */
 import type { KubeObject } from "#api/kubernetes.ts";
 import { abortReason } from "#base/abort.ts";
-import { KubeApiError, type KubeClient, type Resource, type WriteOptions } from "#kube/client.ts";
+import {
+  KubeApiError,
+  type KubeClient,
+  keyOf,
+  type ObjectName,
+  type Resource,
+  type WriteOptions,
+} from "#kube/client.ts";
 import type { ApiServer } from "./api-server.ts";
 import { ApiWatch, type WatchWeather } from "./api-watch.ts";
 import type { Dice } from "./dice.ts";
+import type { Edition } from "./edition.ts";
 import type { Host } from "./host.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
@@ -39,7 +47,8 @@ export interface Sent {
   readonly host: Host;
   readonly verb: string;
   readonly plural: string;
-  readonly name: string;
+  /** Of the object: `namespace/name`. */
+  readonly key: string;
   readonly isWrite: boolean;
 }
 
@@ -47,6 +56,7 @@ export interface ApiNetworkDeps {
   readonly time: VirtualTime;
   readonly dice: Dice;
   readonly server: ApiServer;
+  readonly edition: Edition;
   readonly onSent: (sent: Sent) => void;
   /** Something went wrong that a process hears of after a while, and has to wait out. */
   readonly onTrouble: (afterMs: number) => void;
@@ -78,13 +88,17 @@ export class ApiNetwork {
   client(host: Host): KubeClient {
     const { server } = this.#deps;
     const actor = host.name;
-    const write = <T>(
+    const write = async <T>(
       verb: string,
       { plural }: Resource<KubeObject>,
-      name: string,
-      signal: AbortSignal | undefined,
+      name: ObjectName,
+      options: Pick<WriteOptions, "signal" | "beforeSend"> = {},
       run: () => T,
-    ) => this.#request({ host, verb, plural, name, isWrite: true }, signal, run);
+    ) => {
+      options.beforeSend?.();
+      const sent = { host, verb, plural, key: keyOf({ metadata: name }), isWrite: true };
+      return this.#request(sent, options.signal, run);
+    };
     const path = (resource: Resource<KubeObject>, options: WriteOptions | undefined) =>
       options?.subresource === undefined
         ? resource
@@ -92,13 +106,16 @@ export class ApiNetwork {
     return {
       get: (resource, name, signal) =>
         this.#request(
-          { host, verb: "get", plural: resource.plural, name: name.name, isWrite: false },
+          {
+            ...{ host, verb: "get", plural: resource.plural, isWrite: false },
+            key: keyOf({ metadata: name }),
+          },
           signal,
           () => server.get(resource, name),
         ),
       list: (resource, _options, signal) =>
         this.#request(
-          { host, verb: "list", plural: resource.plural, name: "", isWrite: false },
+          { host, verb: "list", plural: resource.plural, key: "", isWrite: false },
           signal,
           () => ({
             metadata: { resourceVersion: String(server.version) },
@@ -107,25 +124,23 @@ export class ApiNetwork {
         ),
       watch: (resource, options, signal) => this.#watch(host, resource, options, signal),
       create: (resource, object, options) =>
-        write("create", resource, object.metadata.name, options?.signal, () =>
+        write("create", resource, object.metadata, options, () =>
           server.create(resource, object, actor),
         ),
       update: (resource, object, options) =>
-        write("update", resource, object.metadata.name, options?.signal, () =>
+        write("update", resource, object.metadata, options, () =>
           server.update(resource, object, actor),
         ),
       patch: (resource, name, _kind, patch, options) =>
-        write("patch", path(resource, options), name.name, options?.signal, () =>
+        write("patch", path(resource, options), name, options, () =>
           server.patch(resource, name, patch, options?.subresource, actor),
         ),
       apply: (resource, object, options) =>
-        write("apply", resource, object.metadata.name, options.signal, () =>
+        write("apply", resource, object.metadata, options, () =>
           server.apply(resource, object, actor),
         ),
       delete: async (resource, name, options) =>
-        write("delete", resource, name.name, options?.signal, () =>
-          server.delete(resource, name, actor),
-        ),
+        write("delete", resource, name, options, () => server.delete(resource, name, actor)),
     };
   }
 
@@ -138,7 +153,7 @@ export class ApiNetwork {
     const { time, dice, server } = this.#deps;
     const open = () =>
       this.#request(
-        { host, verb: "watch", plural: resource.plural, name: "", isWrite: false },
+        { host, verb: "watch", plural: resource.plural, key: "", isWrite: false },
         signal,
         () => {
           const isInitial = options.sendInitialEvents === true;
@@ -226,7 +241,7 @@ export class ApiNetwork {
 
   /** What stands in the way of a request; `none`: it is swallowed. */
   #failure(): Error | "none" | undefined {
-    const { dice } = this.#deps;
+    const { dice, edition } = this.#deps;
     const { outage, errorShare } = this.weather;
     if (outage === "swallowed") return "none";
     if (outage === "refused") return broken("ECONNREFUSED");
@@ -236,6 +251,7 @@ export class ApiNetwork {
       new KubeApiError(503, "ServiceUnavailable", "the server is currently unable"),
       new KubeApiError(504, "Timeout", "request did not complete within the allotted timeout"),
       broken("ECONNRESET"),
+      ...(edition > 1 ? [new KubeApiError(429, "TooManyRequests", "the server is busy")] : []),
     ]);
   }
 }

@@ -4,6 +4,8 @@ import { type ApiNetwork, GOOD_API_WEATHER } from "./api-network.ts";
 import type { ApiServer } from "./api-server.ts";
 import type { Controllers } from "./controllers.ts";
 import type { Dice } from "./dice.ts";
+import type { Edition } from "./edition.ts";
+import type { Host } from "./host.ts";
 import type { Kubelet } from "./kubelet.ts";
 import type { Reach, SimPod } from "./sim-pod.ts";
 import type { Users } from "./users.ts";
@@ -23,6 +25,7 @@ export type Family = (typeof FAMILIES)[number];
 export interface ChaosDeps {
   readonly time: VirtualTime;
   readonly dice: Dice;
+  readonly edition: Edition;
   readonly families: ReadonlySet<Family>;
   /** Mean pause between two disturbances. */
   readonly pauseMs: number;
@@ -32,7 +35,8 @@ export interface ChaosDeps {
   readonly kubelet: Kubelet;
   readonly users: Users;
   readonly controllers: Controllers;
-  readonly labels: () => Record<string, string>;
+  /** Another pod comes. */
+  readonly addPod: () => SimPod;
   readonly note: (text: string) => void;
 }
 
@@ -51,6 +55,8 @@ export class Chaos {
   endedMs: number | undefined;
   readonly #deps: ChaosDeps;
   readonly #mends = new Set<() => void>();
+  /** Processes that stand still at their next call of an engine, and for how long. */
+  readonly #pausing = new Map<Host, number>();
 
   constructor(deps: ChaosDeps) {
     this.#deps = deps;
@@ -59,6 +65,13 @@ export class Chaos {
   start(): void {
     this.#deps.time.after(this.#deps.lastsMs, () => this.#end());
     this.#next();
+  }
+
+  /** A process has sent an engine an order. */
+  called(host: Host): void {
+    const forMs = this.#pausing.get(host);
+    this.#pausing.delete(host);
+    if (forMs !== undefined && this.endedMs === undefined) this.#pause(host, forMs);
   }
 
   #next(): void {
@@ -95,9 +108,20 @@ export class Chaos {
       ["annotate", () => users.annotate()],
       ["secret", () => users.bringSecret()],
     ];
+    if (this.#deps.edition > 1) {
+      actions.push(
+        ["secret gone", () => users.dropSecret()],
+        ["another engine key", () => this.#takeSteps(users.changeEngineKey())],
+        ["another store key", () => this.#takeSteps(users.changeStoreKey())],
+      );
+    }
     const [what, run] = dice.pick(actions);
     this.#deps.note(`user: ${what}`);
     run();
+  }
+
+  #takeSteps(steps: readonly (() => void)[]): void {
+    for (const step of steps) this.#mendAfter(this.#deps.dice.int(0, 20_000), step);
   }
 
   #hands(): void {
@@ -108,11 +132,11 @@ export class Chaos {
   }
 
   #pods(): void {
-    const { dice, kubelet, note, labels } = this.#deps;
+    const { dice, kubelet, note, addPod } = this.#deps;
     const pods = kubelet.present();
     const pod = dice.maybe(pods);
     if (pod === undefined || (pods.length < PODS_MAX && dice.chance(0.15))) {
-      note(`pod: new ${kubelet.add(labels()).name}`);
+      note(`pod: new ${addPod().name}`);
       return;
     }
     const actions: [string, () => void][] = [
@@ -162,6 +186,7 @@ export class Chaos {
       ["list errors", () => this.#failLists(pod, forMs)],
       ["store failure", () => this.#failStore(pod, forMs)],
     ];
+    if (this.#deps.edition > 1) actions.push(["full", () => this.#fill(pod, forMs)]);
     const [what, run] = dice.pick(actions);
     note(`engine: ${what} ${pod.name} for ${forMs} ms`);
     run();
@@ -189,6 +214,13 @@ export class Chaos {
     pod.engine.loadMs = [2000, 45_000];
     this.#mendAfter(forMs, () => {
       pod.engine.loadMs = usual[1] > 1000 ? [5, 200] : usual;
+    });
+  }
+
+  #fill(pod: SimPod, forMs: number): void {
+    pod.engine.capacity = this.#deps.dice.int(1, 2);
+    this.#mendAfter(forMs, () => {
+      pod.engine.capacity = Number.POSITIVE_INFINITY;
     });
   }
 
@@ -292,12 +324,15 @@ export class Chaos {
       ["paused", () => this.#pause(host, dice.int(100, 5000))],
       ["paused for long", () => this.#pause(host, dice.int(8000, 40_000))],
     ];
+    if (this.#deps.edition > 1) {
+      actions.push(["paused in a call", () => this.#pausing.set(host, dice.int(8000, 40_000))]);
+    }
     const [what, run] = dice.pick(actions);
     note(`controller: ${what} ${host.name}`);
     run();
   }
 
-  #pause(host: { pause(): void; resume(): void }, forMs: number): void {
+  #pause(host: Host, forMs: number): void {
     host.pause();
     this.#mendAfter(forMs, () => host.resume());
   }
@@ -311,13 +346,13 @@ export class Chaos {
   }
 
   #end(): void {
-    const { users, labels, kubelet, note, time } = this.#deps;
+    const { users, addPod, kubelet, note, time } = this.#deps;
     note("calm");
     this.endedMs = time.now();
     for (const mend of this.#mends) mend();
     this.#mends.clear();
     users.tidy();
-    if (kubelet.present().length === 0) kubelet.add(labels());
+    if (kubelet.present().length === 0) addPod();
   }
 }
 

@@ -8,7 +8,7 @@ import { sglangEngine } from "#engine/sglang.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { LeadershipLost } from "#kube/lease.ts";
 import type { Log, LogFields } from "#telemetry/log.ts";
-import type { ApiNetwork } from "./api-network.ts";
+import type { ApiNetwork, Sent } from "./api-network.ts";
 import type { Bug } from "./bug.ts";
 import type { Dice } from "./dice.ts";
 import type { EngineNetwork } from "./engine-network.ts";
@@ -27,6 +27,8 @@ export interface Instance {
   /** Where it stands when it is one of several. */
   readonly slot: number;
   leads: boolean;
+  /** When it first asked for the adapters that there are: it knows nothing older. */
+  askedAtMs: number | undefined;
   syncedAtMs: number | undefined;
   endedAtMs: number | undefined;
 }
@@ -84,6 +86,13 @@ export class Controllers {
     return leading.length === 1 ? leading[0] : undefined;
   }
 
+  /** A controller sends a request to the API server. */
+  sent({ host, plural, isWrite }: Sent): void {
+    const instance = this.present().find((one) => one.host === host);
+    if (instance === undefined || isWrite || plural !== "modeladapters") return;
+    instance.askedAtMs ??= this.#deps.time.now();
+  }
+
   /** The process is gone between two instructions; another one follows. */
   kill(instance: Instance): void {
     instance.host.kill();
@@ -105,6 +114,7 @@ export class Controllers {
       stop,
       slot,
       leads: count === 1,
+      askedAtMs: undefined,
       syncedAtMs: undefined,
       endedAtMs: undefined,
     };

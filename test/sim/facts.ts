@@ -5,9 +5,16 @@ import { ANNOTATION, API_KEY_CONFIG, LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import { directPath } from "#core/adapter/delivery.ts";
 import { matchesSelector } from "#core/adapter/selector.ts";
-import { ENDPOINT_SLICES, MODEL_ADAPTERS, SERVICES } from "#kube/client.ts";
+import {
+  ENDPOINT_SLICES,
+  keyOf,
+  MODEL_ADAPTERS,
+  type ObjectName,
+  SECRETS,
+  SERVICES,
+} from "#kube/client.ts";
 import type { ApiServer } from "./api-server.ts";
-import { type Kubelet, NAMESPACE } from "./kubelet.ts";
+import type { Kubelet } from "./kubelet.ts";
 import type { SimPod } from "./sim-pod.ts";
 import { contentOf } from "./sim-sidecar.ts";
 import type { VirtualTime } from "./virtual-time.ts";
@@ -36,25 +43,26 @@ export class Facts {
     return this.server.list(MODEL_ADAPTERS);
   }
 
-  adapter(name: string): ModelAdapter | undefined {
-    return this.server.find(MODEL_ADAPTERS, { namespace: NAMESPACE, name });
+  /** By `namespace/name`, as the two below. */
+  adapter(key: string): ModelAdapter | undefined {
+    return this.server.find(MODEL_ADAPTERS, named(key));
   }
 
   pod(name: string): SimPod | undefined {
     return this.kubelet.present().find((pod) => pod.name === name);
   }
 
-  service(name: string): Service | undefined {
-    return this.server.find(SERVICES, { namespace: NAMESPACE, name });
+  service(key: string): Service | undefined {
+    return this.server.find(SERVICES, named(key));
   }
 
-  slice(name: string): EndpointSlice | undefined {
-    return this.server.find(ENDPOINT_SLICES, { namespace: NAMESPACE, name });
+  slice(key: string): EndpointSlice | undefined {
+    return this.server.find(ENDPOINT_SLICES, named(key));
   }
 
   /** The pods that the adapter's own EndpointSlice names. */
   published(adapter: ModelAdapter): string[] {
-    const slice = this.slice(adapter.metadata.name);
+    const slice = this.slice(keyOf(adapter));
     if (slice === undefined || !isOwned(slice, adapter)) return [];
     return (slice.endpoints ?? []).map((endpoint) => endpoint.targetRef?.name ?? "");
   }
@@ -64,12 +72,13 @@ export class Facts {
     const { spec } = adapter;
     const path = directPath(spec);
     const isDirect = !this.usesSidecar || pod.sidecar === undefined;
-    if (isDirect || spec.artifactURL.startsWith("/")) return path;
+    if (isDirect || (spec.artifactURL.startsWith("/") && path !== undefined)) return path;
     const { [API_KEY_CONFIG]: _, ...config } = spec.additionalConfig ?? {};
     return contentOf(spec.artifactURL, config);
   }
 
   isCurrent(adapter: ModelAdapter, pod: SimPod): boolean {
+    if (pod.namespace !== adapter.metadata.namespace) return false;
     const held = pod.engine.held.get(adapter.metadata.name);
     return held !== undefined && held.content === this.wantedContent(adapter, pod);
   }
@@ -77,9 +86,27 @@ export class Facts {
   /** The pod matches, and takes adapters. */
   isMeant(adapter: ModelAdapter, pod: SimPod): boolean {
     return (
+      pod.namespace === adapter.metadata.namespace &&
       matchesSelector(adapter.spec.podSelector, pod.labels) &&
       pod.labels[LABEL.adapterEnabled] === "true"
     );
+  }
+
+  /** The engine asks for a key that no adapter on it names. */
+  isLockedOut(pod: SimPod): boolean {
+    const { apiKey } = pod.engine;
+    if (apiKey === undefined) return false;
+    return !this.adapters().some((adapter) => {
+      const isOn = this.isMeant(adapter, pod) || recordedOn(adapter, pod.name);
+      return isOn && this.#keyOf(adapter) === apiKey;
+    });
+  }
+
+  #keyOf({ metadata, spec }: ModelAdapter): string | undefined {
+    const { apiKeySecretRef: ref, additionalConfig } = spec;
+    if (ref === undefined) return additionalConfig?.[API_KEY_CONFIG];
+    const secret = this.server.find(SECRETS, { ...metadata, name: ref.name });
+    return Buffer.from(secret?.data?.[ref.key] ?? "", "base64").toString();
   }
 
   isEligible(adapter: ModelAdapter, pod: SimPod): boolean {
@@ -89,6 +116,11 @@ export class Facts {
     if (since === undefined || since + STABLE_MS > this.time.now()) return false;
     return this.isMeant(adapter, pod);
   }
+}
+
+function named(key: string): ObjectName {
+  const [namespace, name = ""] = key.split("/");
+  return { namespace, name };
 }
 
 /** Since when a pod is Ready, as its object says. */

@@ -3,6 +3,7 @@ import type { EndpointSlice, KubeObject } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { jsonEqual } from "#base/json.ts";
 import { recordedPods } from "#controller/observe.ts";
+import { keyOf } from "#kube/client.ts";
 import type { Change } from "./api-server.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
@@ -37,7 +38,7 @@ export class History {
     const uid = object?.metadata.uid ?? "";
     const now = this.#time.now();
     if (plural === "pods") this.#pods.set(uid, now);
-    if (plural === "secrets") this.#secrets.set(object?.metadata.name ?? "", now);
+    if (plural === "secrets") this.#secrets.set(object === undefined ? "" : keyOf(object), now);
     if (plural === "endpointslices") this.#noteSlice(change);
     if (plural !== "modeladapters") return;
     if (after !== undefined) this.#noteRecord(after as ModelAdapter);
@@ -57,8 +58,8 @@ export class History {
     return this.#pods.get(uid) ?? Number.NEGATIVE_INFINITY;
   }
 
-  secretChangedMs(name: string): number {
-    return this.#secrets.get(name) ?? Number.NEGATIVE_INFINITY;
+  secretChangedMs(key: string): number {
+    return this.#secrets.get(key) ?? Number.NEGATIVE_INFINITY;
   }
 
   doomedMs(uid: string | undefined): number | undefined {
@@ -71,8 +72,8 @@ export class History {
   }
 
   /** The last write of an EndpointSlice. */
-  sliceWritten(name: string): Mark {
-    return this.#slices.get(name) ?? NEVER;
+  sliceWritten(slice: string): Mark {
+    return this.#slices.get(slice) ?? NEVER;
   }
 
   /** It was written down once that an adapter of the name may be on the pod. */
@@ -81,7 +82,7 @@ export class History {
   }
 
   #noteRecord(adapter: ModelAdapter): void {
-    for (const pod of recordedPods(adapter)) this.#records.add(`${adapter.metadata.name} ${pod}`);
+    for (const pod of recordedPods(adapter)) this.#records.add(`${keyOf(adapter)} ${pod}`);
   }
 
   /** An engine has an adapter of the name from now on, or no longer. */
@@ -94,8 +95,8 @@ export class History {
   }
 
   /** Whoever wrote the object last does not know whether it did. */
-  noteLost(plural: string, name: string): void {
-    if (plural === "endpointslices") this.#lost.add(name);
+  noteLost(plural: string, key: string): void {
+    if (plural === "endpointslices") this.#lost.add(key);
   }
 
   isLost(slice: string): boolean {
@@ -104,12 +105,13 @@ export class History {
 
   #noteSlice({ before, after, actor }: Change): void {
     const mark = { atMs: this.#time.now(), actor };
-    const name = (after ?? before)?.metadata.name ?? "";
-    this.#slices.set(name, mark);
-    this.#lost.delete(name);
+    const slice = after ?? before;
+    const key = slice === undefined ? "" : keyOf(slice);
+    this.#slices.set(key, mark);
+    this.#lost.delete(key);
     const now = namesIn(after);
     for (const pod of namesIn(before)) {
-      if (!now.includes(pod)) this.#unpublished.set(`${name} ${pod}`, mark);
+      if (!now.includes(pod)) this.#unpublished.set(`${key} ${pod}`, mark);
     }
   }
 }

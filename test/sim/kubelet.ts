@@ -7,9 +7,12 @@ import type { ApiServer } from "./api-server.ts";
 import type { Dice } from "./dice.ts";
 import type { HeldInEngine } from "./sim-engine.ts";
 import { type PodPlan, SimPod } from "./sim-pod.ts";
+import type { Store } from "./sim-sidecar.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export const NAMESPACE = "default";
+/** Where else there are pods, with adapters of the same names. */
+export const OTHER_NAMESPACE = "other";
 /** An address is another pod's when nobody can still hold the first one's. */
 const REUSE_MS = 100_000;
 const STARTED_MS: [number, number] = [200, 3000];
@@ -20,6 +23,7 @@ export interface KubeletDeps {
   readonly server: ApiServer;
   readonly engine: "vllm" | "sglang";
   readonly sidecar: PodPlan["sidecar"];
+  readonly store: Store;
   readonly onHeld: (
     pod: SimPod,
     name: string,
@@ -49,20 +53,20 @@ export class Kubelet {
 
   /** The pod's object; undefined once it is gone. */
   object(pod: SimPod): Pod | undefined {
-    const object = this.#deps.server.find(PODS, { namespace: NAMESPACE, name: pod.name });
+    const object = this.#deps.server.find(PODS, nameOf(pod));
     return object?.metadata.uid === pod.uid ? object : undefined;
   }
 
   /** A new pod, which is ready after a while; its address may have been another's before. */
-  add(labels: Record<string, string>): SimPod {
-    const { time, dice, server, engine, sidecar } = this.#deps;
+  add(labels: Record<string, string>, namespace = NAMESPACE): SimPod {
+    const { time, dice, server, engine, sidecar, store } = this.#deps;
     const isFree = (this.#freeIps[0]?.sinceMs ?? Number.POSITIVE_INFINITY) + REUSE_MS < time.now();
     const reused = isFree ? this.#freeIps.shift() : undefined;
     const ip = reused?.ip ?? `10.0.0.${++this.#lastIp}`;
-    const plan = { name: `pod-${this.#serial++}`, ip, engine, sidecar };
+    const plan = { name: `pod-${this.#serial++}`, namespace, ip, engine, sidecar };
     const onHeld = (name: string, before?: HeldInEngine, after?: HeldInEngine) =>
       this.#deps.onHeld(pod, name, before, after);
-    const pod: SimPod = new SimPod(plan, { time, dice, onHeld });
+    const pod: SimPod = new SimPod(plan, { time, dice, store, onHeld });
     pod.engine.isDown = true;
     if (pod.sidecar !== undefined) pod.sidecar.isDown = true;
     pod.labels = { ...labels, ...(engine === "sglang" ? { [LABEL.modelEngine]: "sglang" } : {}) };
@@ -79,7 +83,7 @@ export class Kubelet {
     const object = this.object(pod);
     if (object === undefined || object.metadata.deletionTimestamp !== undefined) return;
     // The kubelet's hold on a pod that ends, in the terms of this API.
-    const name = { namespace: NAMESPACE, name: pod.name };
+    const name = nameOf(pod);
     server.patch(PODS, name, { metadata: { finalizers: ["sim/kubelet"] } }, undefined, "kubelet");
     server.delete(PODS, name, "user");
     time.after(dice.int(500, 4000), () => this.#setReady(pod, false));
@@ -96,7 +100,7 @@ export class Kubelet {
     pod.reach = "ok";
     this.#freeIps.push({ ip: pod.ip, sinceMs: this.#deps.time.now() });
     if (this.object(pod) === undefined) return;
-    const name = { namespace: NAMESPACE, name: pod.name };
+    const name = nameOf(pod);
     server.patch(PODS, name, { metadata: { finalizers: null } }, undefined, "kubelet");
     if (this.object(pod) !== undefined) server.delete(PODS, name, "kubelet");
   }
@@ -108,7 +112,7 @@ export class Kubelet {
   relabel(pod: SimPod, labels: Record<string, string>): void {
     if (this.object(pod) === undefined) return;
     pod.labels = { ...pod.labels, ...labels };
-    const name = { namespace: NAMESPACE, name: pod.name };
+    const name = nameOf(pod);
     this.#deps.server.patch(PODS, name, { metadata: { labels: pod.labels } }, undefined, "user");
   }
 
@@ -164,7 +168,7 @@ export class Kubelet {
       ],
       containerStatuses: this.#containers(pod, before, isReady),
     };
-    server.patch(PODS, { namespace: NAMESPACE, name: pod.name }, { status }, "status", "kubelet");
+    server.patch(PODS, nameOf(pod), { status }, "status", "kubelet");
   }
 
   #containers(pod: SimPod, before: Pod, ready: boolean): ContainerStatus[] {
@@ -190,9 +194,11 @@ export class Kubelet {
     const engine = { name: "engine", image: "engine", volumeMounts };
     const runtime = { name: RUNTIME_CONTAINER, image: "runtime", volumeMounts };
     return {
-      metadata: { name: pod.name, namespace: NAMESPACE, labels: pod.labels },
+      metadata: { ...nameOf(pod), labels: pod.labels },
       spec: { containers: sidecar === "none" ? [engine] : [engine, runtime] },
       status: { phase: "Pending" },
     };
   }
 }
+
+const nameOf = ({ namespace, name }: SimPod) => ({ namespace, name });

@@ -7,7 +7,7 @@ import type { Engines } from "#controller/places.ts";
 import { type Plan, plan } from "#core/adapter/plan.ts";
 import type { PodSeen, Seen } from "#core/adapter/seen.ts";
 import { ineligible } from "#core/adapter/select.ts";
-import type { Engine, Runtime } from "#engine/engine.ts";
+import type { Engine, EngineTarget, Runtime } from "#engine/engine.ts";
 import {
   CONFIG_MAPS,
   type KubeClient,
@@ -56,6 +56,12 @@ const unfenced: typeof runElected = async (deps, options, signal) => {
   };
   if (leaderElection === undefined) await work();
   else await new LeaderElector(deps, leaderElection).run(work, signal);
+};
+
+/** The lease is asked for once for all requests that a load needs. */
+const fencedOnce = (target: EngineTarget): EngineTarget => {
+  target.beforeChange?.();
+  return { ...target, beforeChange: () => {} };
 };
 
 /** Timers beyond this are forgotten. */
@@ -175,6 +181,16 @@ export const PLANTED: Readonly<Record<string, Bug>> = {
   "misses that adapters change": withoutWatchEvents("modeladapters", "MODIFIED"),
   "takes over a Service of its name": { client: takingOver },
   "acts on after its lease": { run: unfenced },
+  "checks its lease before the first request of a load only": around(
+    (engine) => ({
+      ...engine,
+      load: async (target, ...args) => engine.load(fencedOnce(target), ...args),
+    }),
+    (sidecar) => ({
+      ...sidecar,
+      loadArtifact: async (target, ...args) => sidecar.loadArtifact(fencedOnce(target), ...args),
+    }),
+  ),
   "forgets to wake up": { clock: forgetful },
   "takes an engine that does not answer for an empty one": around((engine) => ({
     ...engine,

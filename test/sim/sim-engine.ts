@@ -41,6 +41,8 @@ export class SimEngine {
   readonly held = new Map<string, HeldInEngine>();
   refusals: Refusal[] = [];
   apiKey: string | undefined;
+  /** With more adapters than this it drops the oldest, and says so to nobody. */
+  capacity = Number.POSITIVE_INFINITY;
   /** How long loads take. */
   loadMs: [number, number] = [5, 200];
   isDown = false;
@@ -124,12 +126,18 @@ export class SimEngine {
         return;
       }
       this.set(name, { path, content, by });
+      if (this.held.size > this.capacity) this.#evict(name);
       reply(
         this.kind === "sglang"
           ? answer(200, { success: true })
           : { status: 200, text: `Success: LoRA adapter '${name}' added successfully.` },
       );
     });
+  }
+
+  #evict(newest: string): void {
+    const oldest = [...this.held.keys()].find((name) => name !== newest);
+    if (oldest !== undefined) this.set(oldest, undefined);
   }
 
   unload(name: string): EngineAnswer {

@@ -1,20 +1,29 @@
 /** A pod: its engine, perhaps a sidecar, and how they can be reached. */
 import type { Dice } from "./dice.ts";
 import { type HeldListener, SimEngine } from "./sim-engine.ts";
-import { type Incoming, SimSidecar } from "./sim-sidecar.ts";
+import { type Incoming, SimSidecar, type Store } from "./sim-sidecar.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export type Reach = "ok" | "partitioned" | "hung" | "refused" | "unroutable";
 
 export interface PodPlan {
   readonly name: string;
+  readonly namespace: string;
   readonly ip: string;
   readonly engine: "vllm" | "sglang";
   readonly sidecar: "none" | "ours" | "aibrix";
 }
 
+export interface PodDeps {
+  readonly time: VirtualTime;
+  readonly dice: Dice;
+  readonly store: Store;
+  readonly onHeld: HeldListener;
+}
+
 export class SimPod {
   readonly name: string;
+  readonly namespace: string;
   readonly ip: string;
   readonly engine: SimEngine;
   readonly sidecar: SimSidecar | undefined;
@@ -34,13 +43,19 @@ export class SimPod {
   /** What the sidecar owes when it dies. */
   readonly #asked = new Set<() => void>();
 
-  constructor(plan: PodPlan, deps: { time: VirtualTime; dice: Dice; onHeld: HeldListener }) {
+  constructor(plan: PodPlan, deps: PodDeps) {
     this.name = plan.name;
+    this.namespace = plan.namespace;
     this.ip = plan.ip;
     this.engine = new SimEngine(plan.engine, deps);
     if (plan.sidecar !== "none") {
       this.sidecar = new SimSidecar(this.engine, plan.sidecar === "ours", deps);
     }
+  }
+
+  /** The key of the adapter of this name that may be on the pod. */
+  keyOf(adapter: string): string {
+    return `${this.namespace}/${adapter}`;
   }
 
   get reach(): Reach {

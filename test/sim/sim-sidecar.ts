@@ -24,6 +24,19 @@ export interface StoreFailure {
   readonly error: string;
 }
 
+/** Where artifacts lie: what is in the bucket `guarded` is given to those alone who bring the key. */
+export interface Store {
+  key: string;
+}
+
+export const GUARDED = "s3://guarded/";
+const DENIED: StoreFailure = {
+  status: 403,
+  code: "AccessDenied",
+  retriable: false,
+  error: "Access denied: s3://guarded: the credentials are not accepted",
+};
+
 export class SimSidecar {
   isDown = false;
   life = 0;
@@ -34,9 +47,15 @@ export class SimSidecar {
   readonly #engine: SimEngine;
   readonly #time: VirtualTime;
   readonly #dice: Dice;
+  readonly #store: Store;
 
-  constructor(engine: SimEngine, isOurs: boolean, deps: { time: VirtualTime; dice: Dice }) {
+  constructor(
+    engine: SimEngine,
+    isOurs: boolean,
+    deps: { time: VirtualTime; dice: Dice; store: Store },
+  ) {
     this.#engine = engine;
+    this.#store = deps.store;
     this.isOurs = isOurs;
     this.#time = deps.time;
     this.#dice = deps.dice;
@@ -83,13 +102,16 @@ export class SimSidecar {
       return;
     }
     const { life } = this;
-    const content = contentOf(String(body["artifact_url"]), body["additional_config"]);
+    const url = String(body["artifact_url"]);
+    const content = contentOf(url, body["additional_config"]);
     const [min, max] = this.downloadMs;
     this.#time.after(this.#dice.int(min, max), () => {
       // A download that nobody waits for is given up.
       if (this.life !== life || !isWanted()) return;
-      if (this.failure !== undefined) {
-        const { status, ...said } = this.failure;
+      const isDenied = url.startsWith(GUARDED) && tokenOf(body["credentials"]) !== this.#store.key;
+      const failure = isDenied ? DENIED : this.failure;
+      if (failure !== undefined) {
+        const { status, ...said } = failure;
         reply(answer(status, said));
         return;
       }
@@ -130,6 +152,9 @@ export class SimSidecar {
     return answer(503, { error, code: "EngineUnavailable", retriable: true });
   }
 }
+
+const tokenOf = (credentials: unknown) =>
+  isObject(credentials) ? credentials["token"] : undefined;
 
 /** What a version of an artifact is, as one text. */
 export function contentOf(artifactUrl: string, config: unknown): string {

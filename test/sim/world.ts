@@ -12,17 +12,19 @@ import { CallChecks } from "./checks/calls.ts";
 import type { CheckContext } from "./checks/context.ts";
 import { PublishedChecks } from "./checks/published.ts";
 import { RestChecks } from "./checks/rest.ts";
-import { RetryChecks } from "./checks/retries.ts";
+import { RetryChecks, SECRET_MS } from "./checks/retries.ts";
 import { SettledChecks } from "./checks/settled.ts";
 import { WriteChecks } from "./checks/writes.ts";
 import { Controllers } from "./controllers.ts";
 import { Dice } from "./dice.ts";
+import { type Edition, NEWEST } from "./edition.ts";
 import { type Call, EngineNetwork } from "./engine-network.ts";
 import { Facts } from "./facts.ts";
 import { History } from "./history.ts";
-import { Kubelet } from "./kubelet.ts";
+import { Kubelet, NAMESPACE, OTHER_NAMESPACE } from "./kubelet.ts";
 import type { HeldInEngine } from "./sim-engine.ts";
 import type { SimPod } from "./sim-pod.ts";
+import type { Store } from "./sim-sidecar.ts";
 import { ENGINE_KEY, SECRET_MARK, Users } from "./users.ts";
 import { VirtualTime } from "./virtual-time.ts";
 
@@ -47,6 +49,7 @@ export interface RunOptions {
   /** Hears of everything that happens, one line each. */
   readonly trace?: (line: string) => void;
   readonly bug?: Bug;
+  readonly edition?: Edition;
 }
 
 /** Runs one seed to its end, or to the first invariant that does not hold. */
@@ -76,33 +79,43 @@ class World {
   #checkedMs = 0;
   #isDirty = true;
 
-  constructor(seed: number, { trace, bug = {} }: RunOptions) {
+  constructor(seed: number, { trace, bug = {}, edition = NEWEST }: RunOptions) {
     this.#seed = seed;
     this.#trace = trace;
     const time = this.#time;
     const dice = (about: string) => new Dice(seed, about);
     const shape = dice("shape");
+    // Its own dice: what the first edition throws stays as it was.
+    const more = dice("more");
+    const namespaces = edition > 1 && more.chance(0.3) ? [NAMESPACE, OTHER_NAMESPACE] : [NAMESPACE];
     const sidecar = shape.pick(["none", "none", "ours", "ours", "aibrix"] as const);
     const engine = sidecar === "none" && shape.chance(0.3) ? "sglang" : "vllm";
     const usesKeys = shape.chance(0.3);
     const usesSidecar = sidecar !== "none";
     const server = new ApiServer(time, dice("server"));
+    const store: Store = { key: ENGINE_KEY };
     this.#kubelet = new Kubelet({
-      ...{ time, server, engine, sidecar },
+      ...{ time, server, engine, sidecar, store },
       dice: dice("kubelet"),
       onHeld: (pod, name, before) => this.#heldChanged(pod, name, before),
     });
     const kubelet = this.#kubelet;
-    this.#users = new Users({ dice: dice("users"), server, kubelet, usesSidecar, usesKeys });
+    this.#users = new Users({
+      ...{ server, kubelet, store, usesSidecar, usesKeys, namespaces, edition },
+      dice: dice("users"),
+    });
     const facts = new Facts({ server, kubelet, time, usesSidecar });
     this.#facts = facts;
     this.#history = new History(time);
     const api: ApiNetwork = new ApiNetwork({
-      ...{ time, server },
+      ...{ time, server, edition },
       dice: dice("api"),
-      onSent: (sent) => this.#calls.sent(sent),
+      onSent: (sent) => {
+        this.#controllers.sent(sent);
+        this.#calls.sent(sent);
+      },
       onTrouble: (afterMs) => this.#calm.failed(afterMs),
-      onLost: ({ plural, name }) => this.#history.noteLost(plural, name),
+      onLost: ({ plural, key }) => this.#history.noteLost(plural, key),
     });
     api.weather.canWatchList = shape.chance(0.5);
     const pods = new EngineNetwork({
@@ -135,7 +148,7 @@ class World {
     this.#writes = new WriteChecks(context, this.#published);
     this.#retries = new RetryChecks(context);
     this.#calls = new CallChecks(context, this.#controllers.isElected, (name, pod) =>
-      this.#retries.isLoading(name, pod),
+      this.#retries.loadingSinceMs(name, pod),
     );
     this.#rest = new RestChecks(context, new SettledChecks(context, this.#retries));
     const labels = () => ({
@@ -146,15 +159,16 @@ class World {
     this.#chaos = new Chaos({
       ...{ time, server, api, kubelet, users: this.#users, controllers: this.#controllers },
       dice: dice("chaos"),
+      edition,
       families: familiesOf(shape),
       pauseMs: shape.pick([1000, 2500, 5000]),
       lastsMs: shape.int(20_000, 150_000),
-      labels,
+      addPod: () => kubelet.add(labels(), more.pick(namespaces)),
       note: (text) => this.#note(text),
     });
     server.onChange((change) => this.#changed(change));
     for (let count = shape.int(1, 4); count > 0; count--) {
-      const pod = kubelet.add(labels());
+      const pod = kubelet.add(labels(), more.pick(namespaces));
       if (usesKeys) pod.engine.apiKey = ENGINE_KEY;
     }
     for (let count = shape.int(1, 3); count > 0; count--) this.#users.createAdapter();
@@ -178,7 +192,11 @@ class World {
   #step(): boolean {
     const now = this.#time.now();
     this.#calm.step();
-    for (const pod of this.#kubelet.present()) if (!pod.answers) pod.answersSinceMs = now;
+    for (const pod of this.#kubelet.present()) {
+      if (!pod.answers) pod.answersSinceMs = now;
+      // An older key may still be in use.
+      if (this.#facts.isLockedOut(pod)) pod.answersSinceMs = now + SECRET_MS;
+    }
     // Between two events nothing changes but the time.
     if (!this.#isDirty && now - this.#checkedMs < 100) return this.#finding !== undefined;
     this.#isDirty = false;
@@ -192,6 +210,7 @@ class World {
 
   #called(call: Call): void {
     this.#counts.calls++;
+    if (call.kind !== "list") this.#chaos.called(call.host);
     const { host, pod, kind, name } = call;
     if (kind !== "list") this.#note(`${host.name} ${kind} ${name} on ${pod?.name}`);
     this.#calls.called(call);
@@ -219,8 +238,8 @@ class World {
     this.#isDirty = true;
     const held = pod.engine.held.get(name);
     this.#note(`${pod.name} holds ${name}: ${held?.content ?? "no more"} ${held?.by ?? ""}`);
-    this.#history.noteHeld(name);
-    const adapter = this.#facts.adapter(name);
+    this.#history.noteHeld(pod.keyOf(name));
+    const adapter = this.#facts.adapter(pod.keyOf(name));
     if (adapter === undefined) return;
     const wanted = this.#facts.wantedContent(adapter, pod);
     if (before?.content === wanted || held?.content === wanted) this.#retries.held(adapter, pod);

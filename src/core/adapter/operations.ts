@@ -38,13 +38,13 @@ export function loads(seen: Seen, { selected, serving, replacing }: Choice): Ope
     .map((pod) => ({ kind: "load", pod: pod.name }));
 }
 
-/** Loads of a version that is no longer wanted, or on a pod that is no longer meant. */
+/** Loads of a version that is no longer wanted, or on a pod that is no longer meant or about to go. */
 export function cancels(seen: Seen, choice: Choice): Operation[] {
   const left = leftovers(seen, choice);
   const wanted = versionOf(seen.adapter.spec);
   return seen.pods
     .filter((pod) => pod.busy === "loading")
-    .filter((pod) => pod.loadingVersion !== wanted || left.includes(pod))
+    .filter((pod) => pod.loadingVersion !== wanted || left.includes(pod) || pod.terminating)
     .map((pod) => ({ kind: "cancel", pod: pod.name }));
 }
 

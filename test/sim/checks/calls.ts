@@ -3,7 +3,7 @@ import type { ModelAdapter } from "#api/model-adapter.ts";
 import { FINALIZER } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import { TOMBSTONES_NAME } from "#controller/tombstones.ts";
-import { CONFIG_MAPS, LEASES } from "#kube/client.ts";
+import { CONFIG_MAPS, keyOf, LEASES } from "#kube/client.ts";
 import type { Sent } from "../api-network.ts";
 import { LEASE, RENEW_DEADLINE_MS, SYSTEM } from "../controllers.ts";
 import type { Call } from "../engine-network.ts";
@@ -23,7 +23,7 @@ const LISTS_MAX = 45;
 export class CallChecks {
   readonly #context: CheckContext;
   readonly #isElected: boolean;
-  readonly #isLoading: (name: string, pod: SimPod) => boolean;
+  readonly #loadingSinceMs: (name: string, pod: SimPod) => number | undefined;
   readonly #lists = new Map<string, number[]>();
   /** Pods on which a controller loaded an adapter, by name. */
   readonly #touched = new Set<string>();
@@ -31,16 +31,16 @@ export class CallChecks {
   constructor(
     context: CheckContext,
     isElected: boolean,
-    isLoading: (name: string, pod: SimPod) => boolean,
+    loadingSinceMs: (name: string, pod: SimPod) => number | undefined,
   ) {
     this.#context = context;
-    this.#isLoading = isLoading;
+    this.#loadingSinceMs = loadingSinceMs;
     this.#isElected = isElected;
   }
 
-  sent({ host, verb, plural, name, isWrite }: Sent): void {
+  sent({ host, verb, plural, key, isWrite }: Sent): void {
     if (!isWrite || plural === "leases") return;
-    this.#checkLease(host, `${verb} ${plural} ${name}`);
+    this.#checkLease(host, `${verb} ${plural} ${key}`);
   }
 
   called(call: Call): void {
@@ -52,14 +52,15 @@ export class CallChecks {
     this.#checkLease(host, `${kind} ${name} on ${pod?.name}`);
     if (pod === undefined) return;
     const { facts, history, report } = this.#context;
-    const adapter = facts.adapter(name);
+    const key = pod.keyOf(name);
+    const adapter = facts.adapter(key);
     const held = pod.engine.held.get(name);
     const isMeant = adapter !== undefined && facts.isMeant(adapter, pod);
     const isForeign =
       held?.by === "hand" &&
       !isMeant &&
       !this.#touched.has(`${pod.uid} ${name}`) &&
-      !history.wasRecorded(name, pod.name);
+      !history.wasRecorded(key, pod.name);
     if (isForeign) {
       report("foreign-adapter", `${kind} of ${name} on ${pod.name}, where somebody else loaded it`);
     }
@@ -87,7 +88,10 @@ export class CallChecks {
     const object = facts.kubelet.object(pod);
     const since = object && readySinceMs(object);
     const heardMs = Math.max(history.podChangedMs(pod.uid), calm.sinceMs) + HEARD_MS;
-    if ((since === undefined || time.now() < since + STABLE_MS) && time.now() > heardMs) {
+    // A load that takes several requests goes on when its pod is not Ready for a while.
+    const isFirst = this.#loadingSinceMs(name, pod) === time.now();
+    const isUnstable = since === undefined || time.now() < since + STABLE_MS;
+    if (isFirst && isUnstable && time.now() > heardMs) {
       report("unstable-load", `load of ${name} on ${pod.name}, Ready since ${since}`);
     }
     this.#checkReplacement(adapter, pod);
@@ -104,7 +108,7 @@ export class CallChecks {
       return one !== pod.name && other?.answers && other.engine.held.has(name);
     });
     const heardMs = Math.max(history.specChangedMs(uid), calm.sinceMs) + HEARD_MS;
-    const isFresh = history.sliceWritten(name).atMs + HEARD_MS > time.now();
+    const isFresh = history.sliceWritten(keyOf(adapter)).atMs + HEARD_MS > time.now();
     if (others.length > 0 && time.now() > heardMs && !isFresh) {
       report("replaced-under-traffic", `load of ${name} on ${pod.name}, beside [${others}]`);
     }
@@ -113,16 +117,17 @@ export class CallChecks {
   #checkUnload(pod: SimPod, name: string): void {
     const { calm, facts, report, time, history } = this.#context;
     // An engine that cannot replace in place is made to unload first, where nobody can take over.
-    if (this.#isLoading(name, pod)) return;
-    const wrote = history.sliceWritten(name);
+    if (this.#loadingSinceMs(name, pod) !== undefined) return;
+    const key = pod.keyOf(name);
+    const wrote = history.sliceWritten(key);
     // Somebody may have edited it a moment ago, or while nobody heard.
     const heardMs = Math.max(wrote.atMs, calm.sinceMs) + HEARD_MS;
-    const isStrange = !wrote.actor.startsWith("controller") || history.isLost(name);
+    const isStrange = !wrote.actor.startsWith("controller") || history.isLost(key);
     const isEdited = isStrange && time.now() < heardMs;
-    if (namesIn(facts.slice(name)).includes(pod.name) && !isEdited) {
+    if (namesIn(facts.slice(key)).includes(pod.name) && !isEdited) {
       report("unloaded-under-traffic", `unload of ${name} on ${pod.name}, which is published`);
     }
-    const left = history.unpublished(name, pod.name);
+    const left = history.unpublished(key, pod.name);
     if (
       left.actor.startsWith("controller") &&
       calm.sinceMs <= left.atMs &&

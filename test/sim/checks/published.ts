@@ -2,6 +2,7 @@
 
 import { isTrue } from "#api/conditions.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
+import { keyOf } from "#kube/client.ts";
 import { readySinceMs } from "../facts.ts";
 import type { SimPod } from "../sim-pod.ts";
 import { type CheckContext, Lasting } from "./context.ts";
@@ -29,7 +30,7 @@ export class PublishedChecks {
   step(): void {
     const { facts } = this.#context;
     for (const adapter of facts.adapters()) {
-      const { name } = adapter.metadata;
+      const name = keyOf(adapter);
       const published = facts.published(adapter);
       for (const pod of published) this.#checkPod(adapter, pod, "EndpointSlice", 0);
       this.#checkGone(adapter, published);
@@ -60,7 +61,7 @@ export class PublishedChecks {
   /** A status as it is written by a controller. */
   written(adapter: ModelAdapter): void {
     const { report } = this.#context;
-    const { name } = adapter.metadata;
+    const name = keyOf(adapter);
     const {
       phase,
       conditions,
@@ -88,8 +89,8 @@ export class PublishedChecks {
     const { time, history, calm, controllers, report } = this.#context;
     if (adapter.spec.replicas !== 1 || pods.length < 2) return;
     const changedMs = history.specChangedMs(adapter.metadata.uid);
-    const syncedMs = controllers().leader()?.syncedAtMs ?? Number.POSITIVE_INFINITY;
-    const isOld = changedMs + SPEC_MS < Math.min(syncedMs, time.now());
+    const askedMs = controllers().leader()?.askedAtMs ?? Number.POSITIVE_INFINITY;
+    const isOld = changedMs + SPEC_MS < Math.min(askedMs, time.now());
     if (isOld || time.now() - Math.max(changedMs, calm.sinceMs) > SPEC_MS) {
       report("two-published", `${adapter.metadata.name}: [${pods}] where one was asked for`);
     }

@@ -18,6 +18,8 @@ const SLOW_MS = 300_000;
 const HEARD_MS = 100;
 /** What is written down has whole seconds. */
 const SECOND_MS = 1000;
+/** What was read of a Secret is used for so long, and is read again at this pace while anything fails. */
+export const SECRET_MS = 10_000;
 const UNLOAD_PAUSE_MS_MAX = 80_000;
 
 interface Series {
@@ -53,8 +55,10 @@ export class RetryChecks {
       name: string,
       run: () => Promise<T>,
     ): Promise<T> => {
+      // What the fence stops is no attempt.
+      target.beforeChange?.();
       const pod = this.#context.facts.kubelet.at(new URL(target.url).hostname);
-      const adapter = this.#context.facts.adapter(name);
+      const adapter = pod && this.#context.facts.adapter(pod.keyOf(name));
       const end = this.#begin(kind, adapter, name, pod, instance());
       try {
         const result = await run();
@@ -121,10 +125,10 @@ export class RetryChecks {
     );
   }
 
-  /** A load of the adapter is under way on the pod. */
-  isLoading(name: string, pod: SimPod): boolean {
-    const adapter = this.#context.facts.adapter(name);
-    return adapter !== undefined && this.#inFlight.has(keyOf(adapter, pod));
+  /** When the load of the adapter that is under way on the pod began. */
+  loadingSinceMs(name: string, pod: SimPod): number | undefined {
+    const adapter = this.#context.facts.adapter(pod.keyOf(name));
+    return adapter && this.#inFlight.get(keyOf(adapter, pod));
   }
 
   #begin(
@@ -178,7 +182,10 @@ export class RetryChecks {
     const heardMs = this.#context.calm.heardSinceMs(last?.startedMs ?? 0);
     // A restart may be told of later than it happened.
     const isRenewed = this.#context.history.podChangedMs(pod.uid) >= heardMs;
-    const series = isRenewed ? undefined : this.#current(adapter, pod, heardMs);
+    // And an attempt may have been made with a Secret that was read before it changed.
+    const series = isRenewed
+      ? undefined
+      : this.#current(adapter, pod, heardMs, heardMs - SECRET_MS);
     if (series === undefined) this.#loads.delete(key);
     const written = this.#written(adapter, pod);
     const isSame = series?.instance === instance;
@@ -220,21 +227,29 @@ export class RetryChecks {
   }
 
   /** The failures that still count, when what happened from `startedMs` on came after them. */
-  #current(adapter: ModelAdapter, pod: SimPod, startedMs: number): Series | undefined {
+  #current(
+    adapter: ModelAdapter,
+    pod: SimPod,
+    startedMs: number,
+    secretsMs = startedMs,
+  ): Series | undefined {
     const { history } = this.#context;
     const key = keyOf(adapter, pod);
     const series = this.#loads.get(key);
     if (series === undefined) return undefined;
     const { failures, isFinal } = series;
     const { apiKeySecretRef, credentialsSecretRef } = adapter.spec;
-    const secrets = [apiKeySecretRef?.name, credentialsSecretRef?.name];
+    const names = [apiKeySecretRef?.name, credentialsSecretRef?.name];
+    const secretMs = names.map((name) =>
+      history.secretChangedMs(`${adapter.metadata.namespace}/${name}`),
+    );
     const isExhausted = !isFinal && failures >= ATTEMPTS_MAX;
     const isSettled =
       series.life !== pod.engine.life ||
       history.specChangedMs(adapter.metadata.uid) >= startedMs ||
       (this.#heldMs.get(key) ?? 0) >= startedMs ||
       this.#context.facts.isCurrent(adapter, pod) ||
-      secrets.some((name) => name !== undefined && history.secretChangedMs(name) >= startedMs) ||
+      Math.max(...secretMs) >= secretsMs ||
       (isExhausted && pod.answersSinceMs >= startedMs);
     return isSettled ? undefined : series;
   }

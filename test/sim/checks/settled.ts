@@ -2,7 +2,7 @@
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { ANNOTATION, LABEL } from "#api/names.ts";
 import { TOMBSTONES_NAME } from "#controller/tombstones.ts";
-import { CONFIG_MAPS, ENDPOINT_SLICES, SERVICES } from "#kube/client.ts";
+import { CONFIG_MAPS, ENDPOINT_SLICES, keyOf, SERVICES } from "#kube/client.ts";
 import { SYSTEM } from "../controllers.ts";
 import { isOwned } from "../facts.ts";
 import { namesIn } from "../history.ts";
@@ -58,7 +58,8 @@ export class SettledChecks {
   #adapter(adapter: ModelAdapter, since: number): Problem[] {
     const { facts, history, time } = this.#context;
     const { metadata, spec, status } = adapter;
-    const { name, uid } = metadata;
+    const { uid } = metadata;
+    const name = keyOf(adapter);
     if (metadata.deletionTimestamp !== undefined) {
       return [{ text: `${name} is still being deleted`, dueMs: since + SLACK_MS }];
     }
@@ -86,7 +87,8 @@ export class SettledChecks {
     expect(ours.length === 0, `annotations [${ours}]`);
     if (wanted > 0) this.#checkObjects(adapter, expect);
     const elsewhere = pods.filter((pod) => {
-      const held = pod.engine.held.get(name);
+      if (pod.namespace !== metadata.namespace) return false;
+      const held = pod.engine.held.get(metadata.name);
       return held?.by.startsWith("controller") && !holding.includes(pod);
     });
     const dues = pods.map((pod) => this.#retries.dueMs(adapter, pod));
@@ -113,10 +115,11 @@ export class SettledChecks {
   #checkObjects(adapter: ModelAdapter, expect: (isSo: boolean, text: string) => void): void {
     const { facts } = this.#context;
     const { name } = adapter.metadata;
-    const service = facts.service(name);
+    const key = keyOf(adapter);
+    const service = facts.service(key);
     expect(service !== undefined && isOwned(service, adapter), "the Service is not its own");
     const labels = [LABEL.modelName, LABEL.adapterName];
-    for (const object of [service, facts.slice(name)]) {
+    for (const object of [service, facts.slice(key)]) {
       const isLabelled = labels.every((label) => object?.metadata.labels?.[label] === name);
       expect(isLabelled, "a label of Service or EndpointSlice is wrong");
     }
@@ -126,9 +129,9 @@ export class SettledChecks {
       `Service has ports ${JSON.stringify(ports)}`,
     );
     expect(Object.keys(service?.spec.selector ?? {}).length === 0, "the Service has a selector");
-    const sliced = facts.slice(name)?.ports ?? [];
+    const sliced = facts.slice(key)?.ports ?? [];
     expect(sliced.length === 1 && sliced[0]?.port === 8000, "the EndpointSlice's ports are wrong");
-    for (const endpoint of facts.slice(name)?.endpoints ?? []) {
+    for (const endpoint of facts.slice(key)?.endpoints ?? []) {
       const pod = facts.pod(endpoint.targetRef?.name ?? "");
       expect(pod?.ip === endpoint.addresses[0], "an address of the EndpointSlice is wrong");
     }
@@ -141,11 +144,11 @@ export class SettledChecks {
     const orphans = [...server.list(SERVICES), ...server.list(ENDPOINT_SLICES)]
       .filter((object) => object.metadata.ownerReferences !== undefined)
       .filter((object) => {
-        const adapter = facts.adapter(object.metadata.name);
+        const adapter = facts.adapter(keyOf(object));
         return adapter === undefined || !isOwned(object, adapter);
       })
       .map((object) => ({
-        text: `${object.metadata.name} [${namesIn(object)}] is left without its adapter`,
+        text: `${keyOf(object)} [${namesIn(object)}] is left without its adapter`,
         dueMs: since + COLLECTED_MS,
       }));
     // Where nobody is left who knows the engine's key, it cannot be asked.
@@ -154,7 +157,7 @@ export class SettledChecks {
       !facts.adapters().some((adapter) => facts.isMeant(adapter, pod));
     const held = facts.kubelet.present().flatMap((pod) =>
       [...pod.engine.held]
-        .filter(([name, one]) => one.by.startsWith("controller") && !facts.adapter(name))
+        .filter(([name, one]) => one.by.startsWith("controller") && !facts.adapter(pod.keyOf(name)))
         .filter(() => !isLocked(pod))
         .map(([name]) => ({
           text: `${name} is left on ${pod.name}`,
@@ -162,12 +165,17 @@ export class SettledChecks {
         })),
     );
     const map = server.find(CONFIG_MAPS, { namespace: SYSTEM, name: TOMBSTONES_NAME });
-    const tombstones = Object.values(map?.data ?? {})
-      .filter((text) => !isLocked(facts.pod(JSON.parse(text).pod)))
-      .map((text) => ({
-        text: `tombstone ${text}`,
-        dueMs: since + LATE_MS + UNLOAD_BACKOFF_MS,
-      }));
+    const tombstones = Object.values(map?.data ?? {}).flatMap((text) => {
+      const { namespace, adapter: name, pod: podName } = JSON.parse(text);
+      const pod = facts.pod(podName);
+      if (isLocked(pod)) return [];
+      // Until a namesake has replaced what is left, the tombstone tells that it is not its own: a load that failed for good takes its time.
+      const heir = facts.adapter(`${namespace}/${name}`);
+      const heirMs =
+        pod === undefined || heir === undefined ? 0 : this.#retries.dueMs(heir, pod) + SLACK_MS;
+      const dueMs = Math.max(since, heirMs) + LATE_MS + UNLOAD_BACKOFF_MS;
+      return [{ text: `tombstone ${text}`, dueMs }];
+    });
     return [...orphans, ...held, ...tombstones];
   }
 }

@@ -1,6 +1,7 @@
 /** What controllers write: nothing that is somebody else's, nothing secret, and not too often. */
 import type { EndpointSlice, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
+import { keyOf } from "#kube/client.ts";
 import type { Change } from "../api-server.ts";
 import { isOwned } from "../facts.ts";
 import { namesIn } from "../history.ts";
@@ -31,7 +32,8 @@ export class WriteChecks {
     const { plural, before, after, actor, subresource } = change;
     if (!actor.startsWith("controller") || plural === "leases") return;
     const { report } = this.#context;
-    const name = (after ?? before)?.metadata.name ?? "";
+    const object = after ?? before;
+    const name = object === undefined ? "" : keyOf(object);
     // A write whose answer was lost is done once more.
     const isCalm = this.#context.time.now() > this.#context.calm.sinceMs + WINDOW_MS;
     const max = isCalm ? WRITES_MAX : TROUBLED_WRITES_MAX;
@@ -78,7 +80,7 @@ export class WriteChecks {
       if (doomedMs === undefined) continue;
       const lastedMs = time.now() - Math.max(doomedMs, calm.sinceMs);
       if (lastedMs > DELETION_MS) {
-        report("deletion-stuck", `${adapter.metadata.name} is being deleted for ${lastedMs} ms`);
+        report("deletion-stuck", `${keyOf(adapter)} is being deleted for ${lastedMs} ms`);
       }
     }
   }
