@@ -6,7 +6,6 @@ import { isAbort } from "#base/abort.ts";
 import type { Clock } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
 import { describeError } from "#base/network-error.ts";
-import { Semaphore } from "#base/semaphore.ts";
 import { deliveryOf } from "#core/adapter/delivery.ts";
 import type { Operation } from "#core/adapter/operations.ts";
 import { failureAfter, isGivenUp, RETRIES_MAX } from "#core/adapter/retry.ts";
@@ -20,10 +19,7 @@ import { LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
-
-/** Operations under way at once on one pod, and over all pods. */
-const OPERATIONS_PER_POD_MAX = 4;
-const OPERATIONS_MAX = 256;
+import { Slots } from "./slots.ts";
 
 /** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
 interface Order {
@@ -51,13 +47,13 @@ export interface EngineWorkDeps {
 export class EngineWork {
   readonly #deps: EngineWorkDeps;
   readonly #signal: AbortSignal;
-  readonly #slots = new Semaphore(OPERATIONS_MAX);
-  readonly #podSlots = new Map<string, { slots: Semaphore; users: number }>();
+  readonly #slots: Slots;
   readonly #running = new Set<Promise<void>>();
 
   constructor(deps: EngineWorkDeps, signal: AbortSignal) {
     this.#deps = deps;
     this.#signal = signal;
+    this.#slots = new Slots(deps.clock);
   }
 
   /** Starts an operation; returns at once. */
@@ -75,7 +71,7 @@ export class EngineWork {
     const startedMs = this.#deps.clock.now();
     const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
-      .then(() => this.#withSlots(pod, signal, () => this.#operate(order, signal)))
+      .then(() => this.#slots.run(keyOf(pod), () => this.#operate(order, signal), signal))
       .catch((error: unknown) => this.#failed(order, error))
       .then(() => {
         this.#running.delete(run);
@@ -92,21 +88,6 @@ export class EngineWork {
   /** Resolves when nothing is under way any more. */
   async idle(): Promise<void> {
     await Promise.all(this.#running);
-  }
-
-  async #withSlots(pod: Pod, signal: AbortSignal, run: () => Promise<void>): Promise<void> {
-    const key = keyOf(pod);
-    const entry = this.#podSlots.get(key) ?? {
-      slots: new Semaphore(OPERATIONS_PER_POD_MAX),
-      users: 0,
-    };
-    this.#podSlots.set(key, entry);
-    entry.users++;
-    try {
-      await entry.slots.run(() => this.#slots.run(run, signal), signal);
-    } finally {
-      if (--entry.users === 0) this.#podSlots.delete(key);
-    }
   }
 
   async #operate(order: Order, stop: AbortSignal): Promise<void> {
@@ -169,7 +150,7 @@ export class EngineWork {
       path ??= (await engine.inventory(target, signal)).find((one) => one.name === name)?.root;
     }
     if (path !== undefined) work.loadedAs = { path, version: versionOf(spec) };
-    inventory.note(place, name, { root: path });
+    inventory.note(place, name, { root: path }, target.apiKey);
   }
 
   async #unload(
