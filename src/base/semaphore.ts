@@ -2,27 +2,28 @@ import { abortReason } from "./abort.ts";
 
 /** At most `limit` holders at once; waiters are served in the order in which they came. */
 export class Semaphore {
-  readonly #limit: number;
+  readonly #limit: () => number;
   #held = 0;
   readonly #waiters: (() => void)[] = [];
 
-  constructor(limit: number) {
-    this.#limit = limit;
+  /** @param limit may change; it is asked for whenever a holder comes or goes */
+  constructor(limit: number | (() => number)) {
+    this.#limit = typeof limit === "number" ? () => limit : limit;
   }
 
   /** Waits for a place; call the returned function once to give it back. */
   async acquire(signal?: AbortSignal): Promise<() => void> {
     if (signal?.aborted) throw abortReason(signal);
-    if (this.#held < this.#limit) this.#held++;
-    else await this.#wait(signal);
+    const turn = this.#wait(signal);
+    this.#admit();
+    await turn;
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      const next = this.#waiters.shift();
-      // The place goes straight to the next waiter, so a newcomer cannot overtake it.
-      if (next === undefined) this.#held--;
-      else next();
+      this.#held--;
+      // A free place goes straight to the next waiter, so a newcomer cannot overtake it.
+      this.#admit();
     };
   }
 
@@ -33,6 +34,15 @@ export class Semaphore {
       return await work();
     } finally {
       release();
+    }
+  }
+
+  #admit(): void {
+    while (this.#held < this.#limit()) {
+      const next = this.#waiters.shift();
+      if (next === undefined) return;
+      this.#held++;
+      next();
     }
   }
 

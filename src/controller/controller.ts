@@ -30,7 +30,7 @@ import { type Changed, Inventory } from "./inventory.ts";
 import { LATE_LOAD_MS, Memory, uidOf } from "./memory.ts";
 import type { ControllerGauges, ControllerMetrics } from "./metrics.ts";
 import { portOf } from "./objects.ts";
-import { isFinished, observe, readySince } from "./observe.ts";
+import { isFinished, observe, readySince, recordedPods } from "./observe.ts";
 import { Occupancy } from "./occupancy.ts";
 import { adapterPlace, type Engines, type Place, placeOf } from "./places.ts";
 import { type Auth, authOf, Secrets } from "./secrets.ts";
@@ -158,6 +158,7 @@ class Controller {
     }
     const polling = this.#inventory.run(this.#options.pollMs, this.#signal);
     await this.#firstAnswers();
+    this.#assignAsTold();
     for (const adapter of this.#adapters.list()) this.#queue.add(keyOf(adapter));
     this.#options.onSynced?.(this.#gauges());
     await Promise.all([
@@ -185,6 +186,16 @@ class Controller {
     const late = this.#deps.clock.sleep(FIRST_ANSWERS_MS, enough.signal).catch(() => {});
     await Promise.race([Promise.all(answers), late]);
     enough.abort();
+  }
+
+  /** Whoever is scheduled first must know of all that others were scheduled to by an earlier controller. */
+  #assignAsTold(): void {
+    for (const adapter of this.#adapters.list()) {
+      const { namespace } = adapter.metadata;
+      const names = [...recordedPods(adapter)];
+      const pods = names.flatMap((name) => this.#pods.get(`${namespace}/${name}`) ?? []);
+      this.#occupancy.assign(keyOf(adapter), pods.map(uidOf));
+    }
   }
 
   #listen(): void {

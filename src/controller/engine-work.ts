@@ -6,7 +6,6 @@ import { isAbort } from "#base/abort.ts";
 import type { Clock } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
 import { describeError } from "#base/network-error.ts";
-import { Semaphore } from "#base/semaphore.ts";
 import { deliveryOf } from "#core/adapter/delivery.ts";
 import type { Operation } from "#core/adapter/operations.ts";
 import { failureAfter, isGivenUp, RETRIES_MAX } from "#core/adapter/retry.ts";
@@ -16,14 +15,11 @@ import { EngineError } from "#engine/errors.ts";
 import { KubeApiError, keyOf } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import { LATE_LOAD_MS, type Memory, type Turns, type Work } from "./memory.ts";
+import { LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
-
-/** Operations under way at once on one pod, and over all pods. */
-const OPERATIONS_PER_POD_MAX = 4;
-const OPERATIONS_MAX = 256;
+import { Slots, type Turns } from "./slots.ts";
 
 /** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
 interface Order {
@@ -32,12 +28,6 @@ interface Order {
   readonly kind: "load" | "unload";
   readonly work: Work;
   readonly startedMs: number;
-}
-
-/** Who operates on one pod, and who waits to. */
-interface PodSlots extends Turns {
-  readonly slots: Semaphore;
-  users: number;
 }
 
 export interface EngineWorkDeps {
@@ -57,13 +47,13 @@ export interface EngineWorkDeps {
 export class EngineWork {
   readonly #deps: EngineWorkDeps;
   readonly #signal: AbortSignal;
-  readonly #slots = new Semaphore(OPERATIONS_MAX);
-  readonly #podSlots = new Map<string, PodSlots>();
+  readonly #slots: Slots;
   readonly #running = new Set<Promise<void>>();
 
   constructor(deps: EngineWorkDeps, signal: AbortSignal) {
     this.#deps = deps;
     this.#signal = signal;
+    this.#slots = new Slots(deps.clock);
   }
 
   /** Starts an operation; returns at once. */
@@ -82,7 +72,7 @@ export class EngineWork {
     work.busySinceMs = startedMs;
     const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
-      .then(() => this.#withSlots(order, signal, () => this.#operate(order, signal)))
+      .then(() => this.#inTurn(order, signal))
       .catch((error: unknown) => this.#failed(order, error))
       .then(() => {
         this.#running.delete(run);
@@ -102,34 +92,20 @@ export class EngineWork {
     await Promise.all(this.#running);
   }
 
-  async #withSlots(
-    { pod, work }: Order,
-    signal: AbortSignal,
-    run: () => Promise<void>,
-  ): Promise<void> {
-    const { clock } = this.#deps;
-    const key = keyOf(pod);
-    const entry = this.#podSlots.get(key) ?? {
-      slots: new Semaphore(OPERATIONS_PER_POD_MAX),
-      users: 0,
-      movedMs: clock.now(),
+  async #inTurn(order: Order, signal: AbortSignal): Promise<void> {
+    const { pod, work } = order;
+    const begin = () => {
+      work.turns = undefined;
+      work.busySinceMs = this.#deps.clock.now();
+      return this.#operate(order, signal);
     };
-    this.#podSlots.set(key, entry);
-    entry.users++;
-    work.turns = entry;
+    const wait = (turns: Turns) => {
+      work.turns = turns;
+    };
     try {
-      await entry.slots.run(async () => {
-        work.turns = undefined;
-        work.busySinceMs = clock.now();
-        try {
-          await this.#slots.run(run, signal);
-        } finally {
-          entry.movedMs = clock.now();
-        }
-      }, signal);
+      await this.#slots.run(keyOf(pod), begin, signal, wait);
     } finally {
       work.turns = undefined;
-      if (--entry.users === 0) this.#podSlots.delete(key);
     }
   }
 
@@ -202,7 +178,7 @@ export class EngineWork {
       path ??= (await engine.inventory(target, signal)).find((one) => one.name === name)?.root;
     }
     if (path !== undefined) work.loadedAs = { path, version: versionOf(spec) };
-    inventory.note(place, name, { root: path });
+    inventory.note(place, name, { root: path }, target.apiKey);
   }
 
   async #unload(

@@ -3,9 +3,11 @@ import { Semaphore } from "#base/semaphore.ts";
 import type { HeldAdapter } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
 import type { Engines, Place } from "./places.ts";
+import { whileQuick } from "./slots.ts";
 
-/** Lists under way at once, over all pods. */
+/** Lists under way at once, over all pods, of those that are not slow: engines that hang delay no others. */
 const LISTS_MAX = 64;
+const SLOW_MS = 500;
 /** How long a list counts when the engine is only slow to give another one. */
 const TRUST_MS = 10_000;
 
@@ -102,10 +104,11 @@ export class Inventory {
     return this.#entry(place).revival.signal;
   }
 
-  /** A load or unload succeeded. */
-  note(place: Place, adapter: string, held: Note["held"]): void {
+  /** An unload succeeded, or a load, with this key if it was one. */
+  note(place: Place, adapter: string, held: Note["held"], key?: string): void {
     const entry = this.#entry(place);
     entry.notes.set(adapter, { order: ++this.#order, held });
+    if (held !== undefined) entry.key = key;
   }
 
   /** Asks all places every `pollMs` until `signal` is aborted. */
@@ -145,7 +148,8 @@ export class Inventory {
     const { life } = entry;
     const order = this.#order;
     try {
-      const held = await this.#slots.run(() => this.#list(entry, signal), signal);
+      const list = () => this.#list(entry, signal);
+      const held = await whileQuick(this.#slots, this.#deps.clock, SLOW_MS, list, signal);
       if (entry.life === life) this.#take(entry, held, order);
       else entry.askAgain = true;
     } catch (error) {
@@ -155,14 +159,17 @@ export class Inventory {
     }
   }
 
-  /** Lists with each key in turn until one is taken: the wrong key of one adapter says nothing of the others. */
+  /**
+   * Lists with each key in turn until one is taken: the wrong key of one adapter says nothing of the others. The one that was taken
+   * last comes first, though its Secret may be gone or changed: the engine is still the one that was started with it.
+   */
   async #list(entry: Entry, signal: AbortSignal): Promise<HeldAdapter[]> {
     const { engines, keysOf } = this.#deps;
     const { place } = entry;
     const keys = await keysOf(place, signal);
-    const inOrder = keys.includes(entry.key) ? [entry.key, ...keys] : keys;
+    const inOrder = new Set(entry.key === undefined ? keys : [entry.key, ...keys]);
     let refusal: unknown;
-    for (const apiKey of new Set(inOrder)) {
+    for (const apiKey of inOrder) {
       try {
         const held = await engines[place.engine].inventory({ url: place.url, apiKey }, signal);
         entry.key = apiKey;

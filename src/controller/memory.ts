@@ -6,6 +6,7 @@ import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
 import type { SecretVersions } from "./secrets.ts";
+import type { Turns } from "./slots.ts";
 
 /** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
 const LOSSES_MAX = 3;
@@ -13,12 +14,6 @@ const LOSSES_WITHIN_MS = 120_000;
 
 /** How long an engine may still come to a load whose caller has gone. */
 export const LATE_LOAD_MS = 60_000;
-
-/** Operations on a pod, of which a few are under way at a time. */
-export interface Turns {
-  /** When one of them last came to its end: as long as they do, whoever waits will have its turn. */
-  movedMs: number;
-}
 
 /** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {

@@ -1,9 +1,6 @@
-const LISTED = 1;
-const ASSIGNED = 2;
-
-/** How many adapters each pod has: those that its engine lists, and those that are meant for it. */
+/** How many adapters are meant for each pod, loaded there already or not. */
 export class Occupancy {
-  readonly #pods = new Map<string, Map<string, number>>();
+  readonly #pods = new Map<string, Set<string>>();
   readonly #assigned = new Map<string, readonly string[]>();
 
   /** Adapters on a pod other than `adapter`. */
@@ -13,16 +10,15 @@ export class Occupancy {
     return held.size - (held.has(adapter) ? 1 : 0);
   }
 
-  /** The engine of `pod` lists `adapter`, or no longer does. */
-  listed(pod: string, adapter: string, isListed: boolean): void {
-    this.#set(pod, adapter, LISTED, isListed);
-  }
-
   /** `adapter` is meant for these pods, and no others. */
   assign(adapter: string, pods: readonly string[]): void {
-    const before = this.#assigned.get(adapter) ?? [];
-    for (const pod of before) if (!pods.includes(pod)) this.#set(pod, adapter, ASSIGNED, false);
-    for (const pod of pods) this.#set(pod, adapter, ASSIGNED, true);
+    for (const pod of this.#assigned.get(adapter) ?? []) {
+      if (!pods.includes(pod)) this.#remove(pod, adapter);
+    }
+    for (const pod of pods) {
+      const held = this.#pods.get(pod) ?? new Set<string>();
+      this.#pods.set(pod, held.add(adapter));
+    }
     if (pods.length === 0) this.#assigned.delete(adapter);
     else this.#assigned.set(adapter, pods);
   }
@@ -31,13 +27,9 @@ export class Occupancy {
     this.#pods.delete(pod);
   }
 
-  #set(pod: string, adapter: string, flag: number, isSet: boolean): void {
-    const held = this.#pods.get(pod) ?? new Map<string, number>();
-    const before = held.get(adapter) ?? 0;
-    const after = isSet ? before | flag : before & ~flag;
-    if (after === 0) held.delete(adapter);
-    else held.set(adapter, after);
-    if (held.size === 0) this.#pods.delete(pod);
-    else this.#pods.set(pod, held);
+  #remove(pod: string, adapter: string): void {
+    const held = this.#pods.get(pod);
+    held?.delete(adapter);
+    if (held?.size === 0) this.#pods.delete(pod);
   }
 }

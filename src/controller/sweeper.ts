@@ -9,10 +9,8 @@ import { EngineError } from "#engine/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
 import { type Engines, type Place, placeOf } from "./places.ts";
+import { Slots } from "./slots.ts";
 import type { Tombstone, Tombstones } from "./tombstones.ts";
-
-/** Unloads under way at once. */
-const PARALLEL_MAX = 16;
 
 export interface SweeperDeps {
   readonly engines: Engines;
@@ -38,13 +36,13 @@ export async function runSweeper(
 ): Promise<void> {
   const failures = new Map<Tombstone, Failure>();
   const busy = new Set<Tombstone>();
+  const slots = new Slots(deps.clock);
   while (!signal.aborted) {
     for (const tombstone of deps.tombstones.list()) {
-      if (busy.size >= PARALLEL_MAX) break;
       const failure = failures.get(tombstone);
       if (busy.has(tombstone) || nextUnloadMs(failure) > deps.clock.now()) continue;
       busy.add(tombstone);
-      void sweep(deps, tombstone, signal)
+      void sweep(deps, slots, tombstone, signal)
         .then(() => failures.delete(tombstone))
         .catch((error: unknown) => {
           if (signal.aborted) return;
@@ -60,7 +58,12 @@ export async function runSweeper(
   }
 }
 
-async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSignal): Promise<void> {
+async function sweep(
+  deps: SweeperDeps,
+  slots: Slots,
+  tombstone: Tombstone,
+  signal: AbortSignal,
+): Promise<void> {
   const { clock, engines, inventory, log, tombstones, enableRuntimeSidecar } = deps;
   const { namespace, adapter: name } = tombstone;
   const pod = deps.podByUid(tombstone.podUid);
@@ -84,12 +87,16 @@ async function sweep(deps: SweeperDeps, tombstone: Tombstone, signal: AbortSigna
   if (state !== "listed") return;
   // It left the EndpointSlice a moment before.
   if (clock.now() < tombstones.addedMs(tombstone) + DRAIN_MS) return;
-  const keys = await deps.keysOf(place, tombstone, signal);
-  // Secrets may have taken their time.
-  if (deps.adapter(namespace, name) !== undefined) return;
-  await unload(engines, place, name, keys, AbortSignal.any([signal, inventory.revival(place)]));
-  inventory.note(place, name, undefined);
-  log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });
+  const untilRevived = AbortSignal.any([signal, inventory.revival(place)]);
+  const run = async () => {
+    const keys = await deps.keysOf(place, tombstone, signal);
+    // Secrets, and those before, may have taken their time.
+    if (deps.adapter(namespace, name) !== undefined) return;
+    await unload(engines, place, name, keys, untilRevived);
+    inventory.note(place, name, undefined);
+    log.info("Unloaded a deleted adapter", { pod: pod.metadata.name, adapter: name });
+  };
+  await slots.run(tombstone.podUid, run, untilRevived);
 }
 
 async function unload(

@@ -43,6 +43,14 @@ const FAULTS: Readonly<Record<string, { begin: Fault; over: Fault }>> = {
       engine.down = undefined;
     },
   },
+  "answers no unload": {
+    begin: async ({ engine }) => {
+      engine.before = () => new Promise<void>(() => {});
+    },
+    over: async ({ engine }) => {
+      engine.before = () => Promise.resolve();
+    },
+  },
   "is in a pod that is not Ready": {
     begin: async (pod) => {
       await pod.ready(undefined);
@@ -94,6 +102,27 @@ export function deletionTests(stage: Stage): void {
       await eventually("unloaded", () => !one.engine.held.has("lora"), UNLOADED_MS);
     });
   }
+
+  it("an engine that answers no unload keeps nobody from being unloaded elsewhere", async (t) => {
+    const world = await World.make(stage, t);
+    const [stuck, other] = await world.pods("pod-1", "pod-2");
+    const on = (pod: TestPod) => ({ podSelector: { matchLabels: { pod: pod.name } } });
+    for (const pod of [stuck, other]) await pod.label({ pod: pod.name });
+    const names = Array.from({ length: 20 }, (_, at) => `stuck-${at}`);
+    for (const name of names) await world.declare(name, on(stuck));
+    await world.declare("lora", on(other));
+    for (const name of names) await world.serving(name, stuck);
+    await world.serving("lora", other);
+    const never = new Promise<void>(() => {});
+    stuck.engine.before = () => never;
+    await other.refuse();
+    for (const name of [...names, "lora"]) await remove(world, name);
+    const startedMs = Date.now();
+    for (const name of [...names, "lora"]) await world.gone(name);
+    assert.ok(Date.now() - startedMs < GONE_MS, `${Date.now() - startedMs} ms`);
+    await other.listenAgain();
+    await eventually("unloaded", () => !other.engine.held.has("lora"), UNLOADED_MS);
+  });
 
   it("goes at once when its pod is gone", async (t) => {
     const world = await World.make(stage, t);

@@ -1,7 +1,7 @@
 /** What goes wrong with one pod, adapter or Secret delays nobody else. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { SECRETS } from "#kube/client.ts";
+import { MODEL_ADAPTERS, SECRETS } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
 import type { Stage } from "./stage.ts";
 import { conditionsOf, podLinesOf, World } from "./world.ts";
@@ -9,6 +9,10 @@ import { conditionsOf, podLinesOf, World } from "./world.ts";
 const SOON_MS = 5000;
 /** Two lists that get no answer within five seconds, and the pauses before them. */
 const SILENT_MS = 25_000;
+/** A load that takes longer than ten seconds makes room for others. */
+const HANGING_MS = 25_000;
+/** The finalizer is off by then, at the latest. */
+const GONE_MS = 10_000;
 /** Secrets of failing adapters are read again every ten seconds. */
 const SECRET_MS = 15_000;
 
@@ -35,6 +39,47 @@ export function isolationTests(stage: Stage): void {
     await world.phase("slow", "Loading");
     await world.declare("quick");
     await world.serving("quick", pod);
+  });
+
+  it("loads that hang leave room for others on the same pod", async (t) => {
+    const world = await World.make(stage, t);
+    const pod = await world.pod("pod-1");
+    const never = new Promise<void>(() => {});
+    pod.engine.before = (call) => (/ slow-/.test(call) ? never : Promise.resolve());
+    const slow = Array.from({ length: 6 }, (_, at) => `slow-${at}`);
+    for (const name of slow) await world.declare(name);
+    for (const name of slow) await world.phase(name, "Loading");
+    await world.declare("quick");
+    await world.phase("quick", "Running", HANGING_MS);
+    await stage.client.delete(MODEL_ADAPTERS, world.named("quick"));
+    await world.gone("quick", GONE_MS);
+  });
+
+  it("a pod that does not answer is not chosen while another one does", async (t) => {
+    const world = await World.make(stage, t);
+    const [hung, other] = await world.pods("pod-1", "pod-2");
+    hung.engine.down = "hanging";
+    await world.declare("first", { replicas: 1 });
+    await eventually("silent", () => hung.engine.abandonedLists >= 1, SILENT_MS);
+    const names = Array.from({ length: 8 }, (_, at) => `lora-${at}`);
+    for (const name of names) await world.declare(name, { replicas: 1 });
+    for (const name of ["first", ...names]) await world.serving(name, other);
+  });
+
+  it("however many wrong keys there are, the right one is found", async (t) => {
+    const world = await World.make(stage, t);
+    const pod = await world.pod("pod-1");
+    pod.engine.apiKey = "sk-right";
+    const withKey = (key: string) => ({ additionalConfig: { "api-key": key } });
+    const wrong = Array.from({ length: 12 }, (_, at) => `wrong-${at}`);
+    for (const name of wrong) await world.declare(name, withKey(`sk-${name}`));
+    for (const name of wrong) await world.phase(name, "Failed");
+    await world.declare("right", withKey("sk-right"));
+    await world.serving("right", pod);
+    const listsBefore = pod.engine.lists;
+    await eventually("it is listed", () => pod.engine.lists >= listsBefore + 2);
+    pod.engine.held.delete("right");
+    await eventually("loaded again", () => pod.engine.held.has("right"));
   });
 
   it("a load that a hung engine never answered is made again when it is back", async (t) => {

@@ -192,6 +192,21 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     await world.serving("lora", ...pods);
   },
 
+  "a new controller knows how full the pods are": async (world, meet) => {
+    const one = await world.pod("pod-1");
+    const spec = { replicas: 1, schedulerName: "least-adapters" } as const;
+    const first = ["m-1", "m-2", "m-3", "m-4"];
+    for (const name of first) await world.declare(name, spec);
+    for (const name of first) await world.serving(name, one);
+    const two = await world.pod("pod-2");
+    await meet();
+    // They come before and after the others, whatever the order in which a new controller looks at them.
+    const later = ["a-1", "a-2", "z-1", "z-2"];
+    for (const name of later) await world.declare(name, spec);
+    await meet();
+    for (const name of later) await world.serving(name, two);
+  },
+
   "a load that was under way is found done": async (world, meet) => {
     const pod = await world.pod("pod-1");
     const loading = gate();

@@ -62,7 +62,7 @@ export interface PodSeen {
   readonly lateLoadUntilMs: number | undefined;
   /** When the EndpointSlice last named the pod; undefined: not that anybody remembers. */
   readonly routedAtMs: number | undefined;
-  /** Other adapters on this pod: listed, being loaded, or meant to be. */
+  /** Other adapters that are meant for this pod, loaded already or not. */
   readonly otherAdapters: number;
 }
 

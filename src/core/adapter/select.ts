@@ -71,12 +71,15 @@ function scheduleOne(seen: Seen, eligible: readonly PodSeen[]): PodSeen[] {
   // How full a pod is, and whether it holds the adapter already, is known only after it was asked.
   const known = hopeful.filter((pod) => !isUnknown(pod));
   if (known.length === 0) return [];
+  // One that does not answer is tried only when nobody does.
+  const answering = known.filter((pod) => pod.held !== "silent");
+  const candidates = answering.length > 0 ? answering : known;
   const { metadata, spec } = seen.adapter;
   const choice = schedulerOf(spec.schedulerName, seen.schedulerPolicy)(
     `${metadata.namespace}/${metadata.name}`,
-    known.map((pod) => ({ name: pod.name, adapters: pod.otherAdapters })),
+    candidates.map((pod) => ({ name: pod.name, adapters: pod.otherAdapters })),
   );
-  return known.filter((pod) => pod.name === choice);
+  return candidates.filter((pod) => pod.name === choice);
 }
 
 /** Nobody knows what the engine holds; it is being asked. */
