@@ -306,6 +306,10 @@ class Controller {
     const made = (this.#deps.planner ?? plan)(seen);
     // No moment passes between the look and this: the next scheduling already counts it.
     this.#occupancy.assign(key, uidsOf(seen, made.selected));
+    // From before it is written down that they were selected: that tells of an earlier controller's loads otherwise.
+    for (const pod of pods) {
+      if (made.selected.includes(pod.metadata.name)) this.#memory.work(adapter, pod);
+    }
     this.#logSelection(adapter, made);
     const waitMs = await this.#carryOut(seen, pods, made);
     const now = this.#deps.clock.now();

@@ -1,5 +1,6 @@
 import type { Condition, Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter, Phase } from "#api/model-adapter.ts";
+import { ANNOTATION } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
@@ -62,10 +63,12 @@ export interface Notes {
 export class Memory {
   readonly #adapters = new Map<string, { notes: Notes; pods: Map<string, Work> }>();
   readonly #startedMs: number;
+  readonly #nothing: Readonly<Work>;
 
   /** @param startedMs when this controller began; what the one before it published a moment ago, nobody can say. */
   constructor(startedMs: number) {
     this.#startedMs = startedMs;
+    this.#nothing = Object.freeze(workFrom(startedMs));
   }
 
   notes(adapter: ModelAdapter): Notes {
@@ -79,24 +82,23 @@ export class Memory {
     const known = pods.get(uid);
     if (known !== undefined) return known;
     const fresh: Work = {
-      busy: undefined,
-      busySinceMs: undefined,
-      turns: undefined,
-      loadingVersion: undefined,
-      abort: undefined,
-      ended: Promise.resolve(),
+      ...workFrom(this.#startedMs),
       loadFailure: writtenFailure(adapter, pod),
       failedGeneration: adapter.metadata.generation,
-      triedSecrets: undefined,
-      unloadFailure: undefined,
-      loadedAs: undefined,
       lateLoadUntilMs: this.#lateLoad(adapter, pod),
-      routedAtMs: this.#startedMs,
-      wasCurrent: false,
-      lossesMs: [],
     };
     pods.set(uid, fresh);
     return fresh;
+  }
+
+  /**
+   * The same to look at only: of the many pods that have nothing to do with an adapter nothing is kept.
+   * @param isOnRecord it is written down that the adapter was loaded on the pod, or begun to be
+   */
+  peek(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean): Readonly<Work> {
+    const known = this.#of(adapter).pods.get(uidOf(pod));
+    if (known !== undefined) return known;
+    return isOnRecord || hasRetries(adapter) ? this.work(adapter, pod) : this.#nothing;
   }
 
   /** The pod's engine has the adapter from us, or may come to it, whatever is written down. */
@@ -228,7 +230,31 @@ export const uidOf = (pod: Pod) => pod.metadata.uid ?? pod.metadata.name;
 
 /** An adapter that was deleted and made again under its name is another one. */
 function keyOf({ metadata }: ModelAdapter): string {
-  return `${metadata.namespace}/${metadata.name}/${metadata.uid}`;
+  return metadata.uid ?? `${metadata.namespace}/${metadata.name}`;
+}
+
+/** Nothing has happened yet. */
+const workFrom = (startedMs: number): Work => ({
+  busy: undefined,
+  busySinceMs: undefined,
+  turns: undefined,
+  loadingVersion: undefined,
+  abort: undefined,
+  ended: Promise.resolve(),
+  loadFailure: undefined,
+  failedGeneration: undefined,
+  triedSecrets: undefined,
+  unloadFailure: undefined,
+  loadedAs: undefined,
+  lateLoadUntilMs: undefined,
+  routedAtMs: startedMs,
+  wasCurrent: false,
+  lossesMs: [],
+});
+
+function hasRetries({ metadata: { annotations } }: ModelAdapter): boolean {
+  for (const key in annotations) if (key.startsWith(ANNOTATION.lastRetryTimePrefix)) return true;
+  return false;
 }
 
 function noteLoss(work: Work, { nowMs, adapter }: Seen): void {

@@ -2,6 +2,7 @@ import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 import { LABEL } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
+import { remembered } from "#base/remembered.ts";
 import { heldBy, isKnown, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
@@ -66,10 +67,9 @@ export function recordedPods(adapter: ModelAdapter): Set<string> {
 
 function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: Sources): PodSeen {
   const { inventory, memory, occupancy, enableRuntimeSidecar } = sources;
-  const { metadata, status } = pod;
-  const work = memory.work(adapter, pod);
-  const matches = matchesSelector(adapter.spec.podSelector, metadata.labels);
-  const enabled = metadata.labels?.[LABEL.adapterEnabled] === "true";
+  const work = memory.peek(adapter, pod, isOnRecord);
+  const matches = matchesSelector(adapter.spec.podSelector, pod.metadata.labels);
+  const facts = factsOf(pod);
   const leftMs = sources.leftMs(pod);
   const isLeft = leftMs !== undefined;
   const recorded =
@@ -81,15 +81,9 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   );
   const records = recordsOf(adapter, pod, work);
   return {
-    name: metadata.name,
-    uid: uidOf(pod),
-    ip: status?.podIP,
+    ...facts,
     matches,
-    enabled,
-    baseModel: metadata.labels?.[LABEL.modelName],
-    readySinceMs: readySince(pod),
-    terminating: metadata.deletionTimestamp !== undefined,
-    held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
+    held: heldOf(adapter, answer, { isMeant: matches && facts.enabled, recorded, records }),
     path: answer.state === "listed" ? answer.root : undefined,
     recorded,
     known: answer.state === "listed" && isKnown(adapter, { root: answer.root, isLeft, records }),
@@ -101,9 +95,22 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     lateLoadUntilMs: work.lateLoadUntilMs,
     // Requests to an earlier adapter ceased when it went.
     routedAtMs: Math.max(work.routedAtMs, leftMs ?? work.routedAtMs),
-    otherAdapters: occupancy.others(uidOf(pod), keyOf(adapter)),
+    // Where an adapter goes everywhere, nobody weighs the pods.
+    otherAdapters:
+      adapter.spec.replicas === undefined ? 0 : occupancy.others(facts.uid, keyOf(adapter)),
   };
 }
+
+/** What a pod says of itself, the same for every adapter: thousands of them look at each pod. */
+const factsOf = remembered((pod: Pod) => ({
+  name: pod.metadata.name,
+  uid: uidOf(pod),
+  ip: pod.status?.podIP,
+  enabled: pod.metadata.labels?.[LABEL.adapterEnabled] === "true",
+  baseModel: pod.metadata.labels?.[LABEL.modelName],
+  readySinceMs: readySince(pod),
+  terminating: pod.metadata.deletionTimestamp !== undefined,
+}));
 
 function heldOf(
   adapter: ModelAdapter,

@@ -1,6 +1,7 @@
 import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { LABEL, RUNTIME_PORT } from "#api/names.ts";
+import { remembered } from "#base/remembered.ts";
 import { runtimeContainer } from "#core/adapter/shared-folder.ts";
 import type { Engine, Runtime } from "#engine/engine.ts";
 import { uidOf } from "./memory.ts";
@@ -26,6 +27,19 @@ export interface Place {
 
 /** The place of a pod for adapters with this port; undefined while the pod has no address. */
 export function placeOf(pod: Pod, port: number, enableRuntimeSidecar: boolean): Place | undefined {
+  const places = placesOf(pod);
+  const key = enableRuntimeSidecar ? -port : port;
+  const known = places.get(key);
+  if (known !== undefined) return known;
+  const place = findPlace(pod, port, enableRuntimeSidecar);
+  if (place !== undefined) places.set(key, place);
+  return place;
+}
+
+/** Those of a pod that were asked for before. */
+const placesOf = remembered((_pod: Pod) => new Map<number, Place>());
+
+function findPlace(pod: Pod, port: number, enableRuntimeSidecar: boolean): Place | undefined {
   const ip = pod.status?.podIP;
   if (ip === undefined || ip === "") return undefined;
   const host = ip.includes(":") ? `[${ip}]` : ip;
