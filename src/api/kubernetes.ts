@@ -269,6 +269,7 @@ export interface ServicePort {
 export interface Service extends KubeObject {
   spec: {
     type?: string;
+    externalName?: string;
     clusterIP?: string;
     clusterIPs?: string[];
     selector?: Record<string, string>;

@@ -15,7 +15,7 @@ import { EngineError } from "#engine/errors.ts";
 import { KubeApiError, keyOf } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Inventory } from "./inventory.ts";
-import { LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
+import { attemptOf, LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
@@ -212,7 +212,7 @@ export class EngineWork {
     const before = memory.loadFailure(adapter, work);
     const failure = failureAfter(before, { atMs, retriable, message });
     work.loadFailure = failure;
-    work.failedGeneration = adapter.metadata.generation;
+    work.failedAttempt = attemptOf(adapter);
     metrics.operated(kind, retriable ? "retriable" : "final", seconds);
     if (!retriable) log.info("Non-retriable error loading adapter", about);
     else if (!isGivenUp(failure)) {

@@ -6,6 +6,7 @@ import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
+import { portOf } from "./objects.ts";
 import type { SecretVersions } from "./secrets.ts";
 import type { Turns } from "./slots.ts";
 
@@ -30,8 +31,8 @@ export interface Work {
   ended: Promise<void>;
   loadFailure: Failure | undefined;
   unloadFailure: Failure | undefined;
-  /** The `metadata.generation` that `loadFailure` is about. */
-  failedGeneration: number | undefined;
+  /** What `loadFailure` is about: `attemptOf` the adapter as it was. */
+  failedAttempt: string | undefined;
   /** The versions of the adapter's Secrets that were last tried; undefined: an earlier controller's. */
   triedSecrets: SecretVersions | undefined;
   loadedAs: LoadedAs | undefined;
@@ -84,7 +85,7 @@ export class Memory {
     const fresh: Work = {
       ...workFrom(this.#startedMs),
       loadFailure: writtenFailure(adapter, pod),
-      failedGeneration: adapter.metadata.generation,
+      failedAttempt: attemptOf(adapter),
       lateLoadUntilMs: this.#lateLoad(adapter, pod),
     };
     pods.set(uid, fresh);
@@ -117,9 +118,10 @@ export class Memory {
     return this.#startedMs + LATE_LOAD_MS;
   }
 
-  /** The failure of loading the spec as it is now; one of an earlier spec says nothing. */
+  /** The failure of loading the spec as it is now; one of an earlier spec, or at another port, says nothing. */
   loadFailure(adapter: ModelAdapter, work: Work): Failure | undefined {
-    return work.failedGeneration === adapter.metadata.generation ? work.loadFailure : undefined;
+    if (work.loadFailure === undefined) return undefined;
+    return work.failedAttempt === attemptOf(adapter) ? work.loadFailure : undefined;
   }
 
   /** Takes from a look what has to outlast it. Returns how many engines dropped the adapter since the last one. */
@@ -226,6 +228,10 @@ export class Memory {
   }
 }
 
+/** What makes an attempt another one: the spec, and the engine's port. */
+export const attemptOf = (adapter: ModelAdapter) =>
+  `${adapter.metadata.generation} ${portOf(adapter)}`;
+
 export const uidOf = (pod: Pod) => pod.metadata.uid ?? pod.metadata.name;
 
 /** An adapter that was deleted and made again under its name is another one. */
@@ -242,7 +248,7 @@ const workFrom = (startedMs: number): Work => ({
   abort: undefined,
   ended: Promise.resolve(),
   loadFailure: undefined,
-  failedGeneration: undefined,
+  failedAttempt: undefined,
   triedSecrets: undefined,
   unloadFailure: undefined,
   loadedAs: undefined,
@@ -261,7 +267,7 @@ function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
   work.lossesMs = [...work.lossesMs.filter((ms) => nowMs - ms < LOSSES_WITHIN_MS), nowMs];
   const count = work.lossesMs.length;
   if (count < LOSSES_MAX) return;
-  work.failedGeneration = adapter.metadata.generation;
+  work.failedAttempt = attemptOf(adapter);
   work.loadFailure = {
     atMs: nowMs,
     retries: Math.min(count - LOSSES_MAX, RETRIES_MAX),

@@ -18,6 +18,7 @@ export function serviceOf(adapter: ModelAdapter): Service {
     kind: "Service",
     metadata: metaOf(adapter, {}),
     spec: {
+      type: "ClusterIP",
       clusterIP: "None",
       publishNotReadyAddresses: true,
       ports: [{ name: "http", port, protocol: "TCP", targetPort: port }],
@@ -52,7 +53,7 @@ export function sliceOf(adapter: ModelAdapter, pods: readonly PodSeen[]): Endpoi
 
 /** The Service that is there, made what it should be; what others added to its metadata stays. */
 export function mendedService(present: Service, wanted: Service): Service {
-  const { selector: _, ...spec } = present.spec;
+  const { selector: _, externalName: __, ...spec } = present.spec;
   return { ...present, metadata: mendedMeta(present, wanted), spec: { ...spec, ...wanted.spec } };
 }
 
@@ -97,6 +98,7 @@ export function seenService(adapter: ModelAdapter, present: Service | undefined)
     service.spec.ports?.map(({ name, port, targetPort }) => ({ name, port, targetPort }));
   const intact =
     isLabelled(wanted.metadata, present.metadata) &&
+    present.spec.type === wanted.spec.type &&
     present.spec.clusterIP === wanted.spec.clusterIP &&
     present.spec.publishNotReadyAddresses === true &&
     jsonEqual(ports(present), ports(wanted)) &&

@@ -41,6 +41,18 @@ test("SGLang: another version is unloaded first, what is there from the wanted p
   assert.equal(same.asked.length, 2);
 });
 
+test("SGLang: a version that is refused leaves the earlier one there", async (t) => {
+  const old = modelList({ sql: "/adapters/old" });
+  const { asked, target } = await answers(t, old, ok, refused("rank 64"), ok);
+  await assert.rejects(engine.load(target, { ...load, replace: true }, signal), /rank 64/);
+  assert.deepEqual(asked, [
+    "GET /v1/models",
+    'POST /unload_lora_adapter {"lora_name":"sql"}',
+    'POST /load_lora_adapter {"lora_name":"sql","lora_path":"/adapters/sql"}',
+    'POST /load_lora_adapter {"lora_name":"sql","lora_path":"/adapters/old"}',
+  ]);
+});
+
 test("SGLang: a refusal is final in its own words; unloading what it does not hold is a success", async (t) => {
   const { target } = await answers(t, refused("rank 64 exceeds max_lora_rank 16"), modelList({}));
   await assert.rejects(engine.load(target, load, signal), (error) => {

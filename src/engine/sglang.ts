@@ -3,6 +3,7 @@ import type { Engine } from "./engine.ts";
 import { EngineError } from "./errors.ts";
 import { ask, ENGINE_HTTP_DEFAULTS, type EngineHttpOptions } from "./http.ts";
 import { parseModels } from "./models.ts";
+import { replaceByUnload } from "./replace.ts";
 
 /** The edge to an SGLang. It cannot replace an adapter in place: the old one is unloaded first. */
 export function sglangEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS): Engine {
@@ -11,16 +12,25 @@ export function sglangEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS):
       parseModels(await ask(target, { path: "/v1/models" }, options, signal)),
 
     load: async (target, { name, path, replace }, signal) => {
-      if (replace) await engine.unload(target, name, signal);
-      const body = { lora_name: name, lora_path: path };
-      try {
+      const load = async (from: string) => {
+        const body = { lora_name: name, lora_path: from };
         await ask(target, { path: "/load_lora_adapter", body }, options, signal);
+      };
+      const held = async () => {
+        const list = await engine.inventory(target, signal);
+        return list.find((one) => one.name === name)?.root;
+      };
+      const unload = () => engine.unload(target, name, signal);
+      if (replace) return await replaceByUnload({ load, unload }, path, await held());
+      try {
+        await load(path);
       } catch (error) {
+        if (!isRefusal(error)) throw error;
         // It refuses a name that it holds: fine when it is from the wanted path, else it has to make room.
-        const root = await heldRoot(engine, target, name, error, signal);
+        const root = await held();
         if (root === path) return;
-        if (root === undefined || replace) throw error;
-        await engine.load(target, { name, path, replace: true }, signal);
+        if (root === undefined) throw error;
+        await replaceByUnload({ load, unload }, path, root);
       }
     },
 
@@ -40,16 +50,3 @@ export function sglangEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS):
 }
 
 const isRefusal = (error: unknown) => error instanceof EngineError && error.code === "Rejected";
-
-/** From where the engine holds `name`, after it refused to load it; undefined: it does not. */
-async function heldRoot(
-  engine: Engine,
-  target: Parameters<Engine["load"]>[0],
-  name: string,
-  error: unknown,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  if (!isRefusal(error)) throw error;
-  const held = await engine.inventory(target, signal);
-  return held.find((one) => one.name === name)?.root;
-}

@@ -3,6 +3,7 @@ import type { Engine, EngineTarget, LoadRequest } from "./engine.ts";
 import { EngineError } from "./errors.ts";
 import { ask, ENGINE_HTTP_DEFAULTS, type EngineHttpOptions } from "./http.ts";
 import { parseModels } from "./models.ts";
+import { replaceByUnload } from "./replace.ts";
 
 /** The edge to a vLLM. */
 export function vllmEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS): Engine {
@@ -11,12 +12,16 @@ export function vllmEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS): E
       parseModels(await ask(target, { path: "/v1/models" }, options, signal)),
 
     load: async (target, { name, path, replace }, signal) => {
-      const body = { lora_name: name, lora_path: path, ...(replace ? { load_inplace: true } : {}) };
-      try {
+      const order = async (body: object) => {
         await ask(target, { path: "/v1/load_lora_adapter", body }, options, signal);
+      };
+      const body = { lora_name: name, lora_path: path };
+      try {
+        await order(replace ? { ...body, load_inplace: true } : body);
       } catch (error) {
         if (!isAlreadyLoaded(error)) throw error;
-        await settleLoaded(engine, target, { name, path, replace }, signal);
+        const load = (from: string) => order({ ...body, lora_path: from });
+        await settleLoaded(engine, target, { name, path, replace }, load, signal);
       }
     },
 
@@ -56,14 +61,17 @@ async function settleLoaded(
   engine: Engine,
   target: EngineTarget,
   request: LoadRequest,
+  load: (path: string) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
+  const { name, path, replace } = request;
   const held = await engine.inventory(target, signal);
-  if (held.find(({ name }) => name === request.name)?.root === request.path) return;
-  if (!request.replace) {
+  const root = held.find((one) => one.name === name)?.root;
+  if (root === path) return;
+  if (!replace) {
     await engine.load(target, { ...request, replace: true }, signal);
     return;
   }
-  await engine.unload(target, request.name, signal);
-  await engine.load(target, { ...request, replace: false }, signal);
+  const unload = () => engine.unload(target, name, signal);
+  await replaceByUnload({ load, unload }, path, root);
 }

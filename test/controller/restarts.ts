@@ -14,6 +14,7 @@ import { startArtifactServer } from "../support/artifact-server.ts";
 import { eventually } from "../support/eventually.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { gate } from "./gate.ts";
+import { ABSENCES, DEPARTURES } from "./leftovers.ts";
 import { Meeting } from "./meeting.ts";
 import type { TestPod } from "./pods.ts";
 import { hasFailed } from "./retries.ts";
@@ -261,8 +262,38 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
 };
 
+/** What should not be on a pod that is away, decided before or after the one controller ended. */
+function* departures(): Generator<[string, Scenario]> {
+  for (const [why, depart] of Object.entries(DEPARTURES)) {
+    for (const [how, { begin, over }] of Object.entries(ABSENCES)) {
+      for (const when of ["before", "meanwhile"]) {
+        yield [
+          `${why} ${when}, on a pod ${how}`,
+          async (world, meet) => {
+            const [one, two] = await world.pods("pod-1", "pod-2");
+            await two.label({ tier: "gold" });
+            await world.declare("lora");
+            await world.serving("lora", one, two);
+            await begin(one);
+            await world.serving("lora", two);
+            if (when === "before") await depart(world, one);
+            await meet();
+            if (when === "meanwhile") await depart(world, one);
+            await meet();
+            await world.serving("lora", two);
+            await over(one);
+            await eventually("unloaded", () => !one.engine.held.has("lora"), PATIENCE_MS);
+            await world.serving("lora", two);
+            assert.deepEqual(two.engine.calls, ["load lora /adapters/lora"]);
+          },
+        ];
+      }
+    }
+  }
+}
+
 export function restartTests(stage: Stage): void {
-  const all = Object.entries(SCENARIOS);
+  const all = [...Object.entries(SCENARIOS), ...departures()];
   describe("a restart", { concurrency: all.length }, () => {
     let controller: Controller | undefined;
     const start = async (...args: string[]) => {

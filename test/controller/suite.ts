@@ -1,6 +1,7 @@
 import { after, before, describe } from "node:test";
 import { deletionTests } from "./deletion.ts";
 import { isolationTests } from "./isolation.ts";
+import { leftoverTests } from "./leftovers.ts";
 import { operationTests } from "./operation.ts";
 import { phaseTests } from "./phases.ts";
 import { privilegeTests } from "./privilege.ts";
@@ -8,6 +9,7 @@ import { reasonTests } from "./reasons.ts";
 import { repairTests } from "./repair.ts";
 import { restartTests } from "./restarts.ts";
 import { retryTests } from "./retries.ts";
+import { schedulingTests } from "./scheduling.ts";
 import type { Controller, Stage } from "./stage.ts";
 import { updateTests } from "./updates.ts";
 
@@ -15,10 +17,12 @@ import { updateTests } from "./updates.ts";
 const THEMES = [
   // Those that take longest come first.
   retryTests,
+  schedulingTests,
   deletionTests,
   phaseTests,
   reasonTests,
   repairTests,
+  leftoverTests,
   updateTests,
   isolationTests,
 ];

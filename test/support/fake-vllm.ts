@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { bodyOf, startServer, type TestServer } from "./http-server.ts";
 
 interface Recording {
@@ -10,6 +11,8 @@ interface Recording {
 }
 
 const FOLDER = join(import.meta.dirname, "../../fixtures/vllm-recordings");
+/** How long a completion takes. */
+const COMPLETION_MS = 100;
 const recording = (name: string): Recording =>
   JSON.parse(readFileSync(join(FOLDER, `${name}.json`), "utf8"));
 
@@ -29,8 +32,14 @@ export interface FakeVllm extends TestServer {
   fault: { status: number; body: string } | undefined;
   /** Answers each load with this recording. */
   refusal: string | undefined;
+  /** The recording with which a load from this path is answered. */
+  refuses: (path: string) => string | undefined;
   /** Has no routes for changes, as without VLLM_ALLOW_RUNTIME_LORA_UPDATING. */
   isFixed: boolean;
+  /** Does not know load_inplace, as vLLM 0.7. */
+  isOld: boolean;
+  /** Requests for completions that are being answered, by model. */
+  readonly requests: Map<string, number>;
   metrics: string;
   /** Called before a load or unload is answered. */
   before: (call: string) => Promise<void>;
@@ -49,7 +58,10 @@ export async function startFakeVllm(
     lists: 0,
     abandonedLists: 0,
     fault: undefined as FakeVllm["fault"],
+    refuses: (_path: string): string | undefined => undefined,
     isFixed: false,
+    isOld: false,
+    requests: new Map<string, number>(),
     metrics: readFileSync(join(FOLDER, "metrics.txt"), "utf8"),
     before: async (_call: string) => {},
   };
@@ -90,12 +102,27 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     state.lists++;
     return response.end(JSON.stringify(modelList(state.held)));
   }
+  if (path === "/v1/completions") {
+    const model: string = JSON.parse(body).model;
+    const text = await complete(state, model);
+    if (text === undefined) return play("main-41-completion-unknown-model", { ghost: model });
+    return response.end(JSON.stringify({ choices: [{ text }] }));
+  }
   if (state.isFixed) return response.writeHead(404).end('{"detail":"Not Found"}');
-  const { lora_name: name = "", lora_path: at = "", load_inplace: inPlace } = JSON.parse(body);
+  await change(state, path, JSON.parse(body), response, play);
+}
+
+/** Carries out a load or an unload. */
+async function change(
+  state: State,
+  path: string,
+  { lora_name: name = "", lora_path: at = "", load_inplace }: Record<string, string>,
+  response: ServerResponse,
+  play: (name: string, replaced?: Record<string, string>) => void,
+) {
+  const inPlace = Boolean(load_inplace) && !state.isOld;
   const isUnload = path === "/v1/unload_lora_adapter";
-  const call = isUnload
-    ? `unload ${name}`
-    : `${inPlace === true ? "replace" : "load"} ${name} ${at}`;
+  const call = isUnload ? `unload ${name}` : `${inPlace ? "replace" : "load"} ${name} ${at}`;
   await state.before(call);
   state.calls.push(call);
   if (state.fault !== undefined) {
@@ -105,12 +132,24 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     if (!state.held.delete(name)) return play("main-28-unload-unknown", { "'ghost'": `'${name}'` });
     return play("main-45-unload-ok", { "'shout'": `'${name}'` });
   }
-  if (state.refusal !== undefined) return play(state.refusal);
-  if (state.held.has(name) && inPlace !== true) {
+  if (state.held.has(name) && !inPlace) {
     return play("main-07-load-duplicate", { "'sql'": `'${name}'` });
   }
+  const refusal = state.refusal ?? state.refuses(at);
+  if (refusal !== undefined) return play(refusal);
   state.held.set(name, at);
   return play("main-05-load-ok", { "'sql'": `'${name}'` });
+}
+
+/** The path of the adapter as it was when the request came; undefined: there is none of this name. */
+async function complete({ held, requests }: State, model: string): Promise<string | undefined> {
+  const text = held.get(model);
+  if (text === undefined) return undefined;
+  const count = (by: number) => requests.set(model, (requests.get(model) ?? 0) + by);
+  count(1);
+  await delay(COMPLETION_MS);
+  count(-1);
+  return text;
 }
 
 function modelList(held: ReadonlyMap<string, string>) {

@@ -41,6 +41,10 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (failure === undefined || pod.busy === "loading") {
     return line(pod, "Loading", { reason: "Loading", ...heldVersion(seen, pod) });
   }
+  return failedLine(seen, pod, failure);
+}
+
+function failedLine(seen: Seen, pod: PodSeen, failure: Failure): Line {
   const { message, retries } = failure;
   const nextRetryTime = toTimestamp(nextLoadMs(failure));
   const how = { message, retries, nextRetryTime, ...heldVersion(seen, pod) };
@@ -113,7 +117,12 @@ function leftoverLine(pod: PodSeen): Line {
 function otherLine(seen: Seen, pod: PodSeen): Line[] {
   const why = ineligible(pod, seen.nowMs);
   const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
-  if (pod.held === "silent" && isExhausted(pod.loadFailure)) return [chosenLine(seen, pod)];
+  const failure = pod.loadFailure;
+  const isAsked = pod.held !== "silent" && !isUnknown(pod);
+  // Whatever its engine may hold: what is to be told is that it was given up.
+  if (failure !== undefined && isExhausted(failure) && !isAsked) {
+    return [failedLine(seen, pod, failure)];
+  }
   const mayHave = pod.held === "absent" ? mayHold(pod) : pod.held !== "foreign";
   if (pod.recorded && mayHave) {
     // It will most likely come back with what it has: neither loaded again nor forgotten.
@@ -121,7 +130,7 @@ function otherLine(seen: Seen, pod: PodSeen): Line[] {
       { ...line(pod, "Unavailable", { reason: "PodNotReady", message }), ...kept(seen, pod) },
     ];
   }
-  if (pod.loadFailure !== undefined) return [chosenLine(seen, pod)];
+  if (failure !== undefined) return [chosenLine(seen, pod)];
   if (!pod.matches || why === undefined) return [];
   return [line(pod, "Waiting", { reason: "PodNotReady", message })];
 }
