@@ -1,6 +1,6 @@
 import type { Condition, Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
-import { fromTimestamp } from "#base/clock.ts";
+import { type Clock, fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
@@ -47,6 +47,9 @@ export interface Notes {
   isUnanswered: boolean;
   /** The pods that were last selected. */
   selected: string | undefined;
+  /** It was seen while nobody had asked it to go. */
+  wasAlive: boolean;
+  doomedMs: number | undefined;
 }
 
 /**
@@ -55,15 +58,32 @@ export interface Notes {
  */
 export class Memory {
   readonly #adapters = new Map<string, { notes: Notes; pods: Map<string, Work> }>();
+  readonly #clock: Clock;
+  /** When this controller began; what the one before it published a moment ago, nobody can say. */
   readonly #startedMs: number;
 
-  /** @param startedMs when this controller began; what the one before it published a moment ago, nobody can say. */
-  constructor(startedMs: number) {
-    this.#startedMs = startedMs;
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#startedMs = clock.now();
   }
 
   notes(adapter: ModelAdapter): Notes {
     return this.#of(adapter).notes;
+  }
+
+  /** When the adapter was asked to go, by our clock: when that was first seen, unless it was before this controller began. */
+  doomedMs(adapter: ModelAdapter): number | undefined {
+    const told = fromTimestamp(adapter.metadata.deletionTimestamp);
+    const notes = this.notes(adapter);
+    const isDoomed = told !== undefined;
+    if (isDoomed) notes.doomedMs ??= notes.wasAlive ? this.#clock.now() : this.#momentOf(told);
+    else notes.wasAlive = true;
+    return notes.doomedMs;
+  }
+
+  /** A moment that somebody wrote down as a time of day; it has passed, whatever the machines' clocks say. */
+  #momentOf(timeOfDayMs: number): number {
+    return Math.min(timeOfDayMs - (this.#clock.offsetMs?.() ?? 0), this.#clock.now());
   }
 
   /** The work for an adapter on a pod. A new controller goes on counting where the last one stood. */
@@ -77,7 +97,7 @@ export class Memory {
       loadingVersion: undefined,
       abort: undefined,
       ended: Promise.resolve(),
-      loadFailure: writtenFailure(adapter, pod),
+      loadFailure: this.#writtenFailure(adapter, pod),
       failedGeneration: adapter.metadata.generation,
       triedSecrets: undefined,
       unloadFailure: undefined,
@@ -89,6 +109,11 @@ export class Memory {
     };
     pods.set(uid, fresh);
     return fresh;
+  }
+
+  #writtenFailure(adapter: ModelAdapter, pod: Pod): Failure | undefined {
+    const written = writtenFailure(adapter, pod);
+    return written && { ...written, atMs: this.#momentOf(written.atMs) };
   }
 
   /** The pod's engine has the adapter from us, or may come to it, whatever is written down. */
@@ -209,6 +234,8 @@ export class Memory {
       publishFailure: undefined,
       isUnanswered: false,
       selected: undefined,
+      wasAlive: false,
+      doomedMs: undefined,
     };
     const fresh = { notes, pods: new Map<string, Work>() };
     this.#adapters.set(key, fresh);
@@ -237,6 +264,7 @@ function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
   };
 }
 
+/** What an earlier controller wrote down, at its time of day. */
 function writtenFailure(adapter: ModelAdapter, pod: Pod): Failure | undefined {
   const { metadata, status } = adapter;
   const told = status?.observedGeneration;

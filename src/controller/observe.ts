@@ -1,7 +1,7 @@
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 import { LABEL } from "#api/names.ts";
-import { fromTimestamp } from "#base/clock.ts";
+import type { Clock } from "#base/clock.ts";
 import { heldBy, isKnown, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
@@ -12,6 +12,7 @@ import { type Memory, uidOf, type Work } from "./memory.ts";
 import { seenService, seenSlice } from "./objects.ts";
 import type { Occupancy } from "./occupancy.ts";
 import { adapterPlace } from "./places.ts";
+import type { Readiness } from "./readiness.ts";
 
 /** Where the facts of a snapshot come from. */
 export interface Sources {
@@ -20,18 +21,19 @@ export interface Sources {
   readonly service: Service | undefined;
   readonly slice: EndpointSlice | undefined;
   readonly memory: Memory;
+  readonly readiness: Readiness;
   readonly inventory: Inventory;
   readonly occupancy: Occupancy;
   /** Since when an earlier adapter of this name may be left on a pod; undefined: it is not. */
   readonly leftMs: (pod: Pod) => number | undefined;
   readonly enableRuntimeSidecar: boolean;
   readonly schedulerPolicy: SchedulerName;
-  readonly nowMs: number;
+  readonly clock: Clock;
 }
 
 /** One snapshot of everything that a decision about `adapter` may depend on. */
 export function observe(adapter: ModelAdapter, sources: Sources): Seen {
-  const { memory, service, slice, nowMs, schedulerPolicy } = sources;
+  const { memory, service, slice, clock, schedulerPolicy } = sources;
   const recorded = recordedPods(adapter);
   const pods = sources.pods
     .filter(
@@ -46,8 +48,10 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const notes = memory.notes(adapter);
   return {
-    nowMs,
+    nowMs: clock.now(),
+    offsetMs: clock.offsetMs?.() ?? 0,
     adapter,
+    doomedMs: memory.doomedMs(adapter),
     conditions: notes.draft?.conditions ?? adapter.status?.conditions ?? [],
     pods,
     service: seenService(adapter, service),
@@ -87,7 +91,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     matches,
     enabled,
     baseModel: metadata.labels?.[LABEL.modelName],
-    readySinceMs: readySince(pod),
+    readySinceMs: sources.readiness.sinceMs(pod),
     terminating: metadata.deletionTimestamp !== undefined,
     held: heldOf(adapter, answer, { isMeant: matches && enabled, recorded, records }),
     path: answer.state === "listed" ? answer.root : undefined,
@@ -119,12 +123,6 @@ function recordsOf(adapter: ModelAdapter, pod: Pod, work: Work): LoadedAs[] {
   const records = work.loadedAs === undefined ? [] : [work.loadedAs];
   if (line?.path === undefined || line.version === undefined) return records;
   return [...records, { path: line.path, version: line.version }];
-}
-
-/** Since when a pod is Ready, milliseconds since the epoch; undefined while it is not. */
-export function readySince(pod: Pod): number | undefined {
-  const ready = pod.status?.conditions?.find((condition) => condition.type === "Ready");
-  return ready?.status === "True" ? (fromTimestamp(ready.lastTransitionTime) ?? 0) : undefined;
 }
 
 /** A pod that has run to its end comes never back. */

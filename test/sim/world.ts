@@ -231,6 +231,7 @@ class World {
       this.#counts.writes++;
       this.#rest.wrote(`${verb} ${plural} ${name}`);
     }
+    if (plural === "leases") this.#calls.renewed(actor);
     this.#writes.written(change);
   }
 
