@@ -226,6 +226,7 @@ class World {
       this.#note(`${actor} ${verb} ${what} ${name} ${resourceVersion} ${brief(after)}`);
     }
     this.#history.note(change);
+    if (actor === "kubelet") this.#rest.disturbed();
     if (!actor.startsWith("controller")) return;
     if (plural !== "leases") {
       this.#counts.writes++;

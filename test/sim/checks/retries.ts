@@ -148,12 +148,14 @@ export class RetryChecks {
     this.#inFlight.set(key, startedMs);
     const { life } = pod.engine;
     return (error) => {
-      this.#inFlight.delete(key);
+      if (this.#inFlight.get(key) === startedMs) this.#inFlight.delete(key);
       this.#endedMs.set(key, time.now());
       if (error === undefined) this.#loads.delete(key);
       if (error === undefined || isAbort(error)) return;
       const isFinal = !(error instanceof EngineError && error.retriable);
       const before = this.#loads.get(key);
+      // One that led until it stood still hears late of what others have tried again since.
+      if (before !== undefined && before.startedMs > startedMs) return;
       const failures = before === undefined || before.isFinal ? 0 : before.failures;
       this.#loads.set(key, {
         failures: Math.min(failures + 1, ATTEMPTS_MAX),
