@@ -5,10 +5,20 @@
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
+  /**
+   * How far the machine's clock is ahead of `now()`, milliseconds. Left out: not at all, `now()` follows it wherever it is set. With it
+   * `now()` only tells how much time passed, whatever the machine's clock was set to meanwhile.
+   */
+  offsetMs?(): number;
   /** Resolves after `ms` milliseconds; rejects with the signal's reason when it is aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** Calls `run` once after `ms` milliseconds; returns what cancels it. */
   after(ms: number, run: () => void): () => void;
+}
+
+/** What the machine's clock shows at the moment `ms` of `clock`: what others are told. */
+export function timeOfDay(clock: Clock, ms = clock.now()): number {
+  return ms + (clock.offsetMs?.() ?? 0);
 }
 
 /** RFC 3339 with whole seconds, as Kubernetes writes `metav1.Time`. */

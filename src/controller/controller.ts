@@ -30,9 +30,10 @@ import { type Changed, Inventory } from "./inventory.ts";
 import { LATE_LOAD_MS, Memory, uidOf } from "./memory.ts";
 import type { ControllerGauges, ControllerMetrics } from "./metrics.ts";
 import { portOf } from "./objects.ts";
-import { isFinished, observe, readySince, recordedPods } from "./observe.ts";
+import { isFinished, observe, recordedPods } from "./observe.ts";
 import { Occupancy } from "./occupancy.ts";
 import { adapterPlace, type Engines, type Place, placeOf } from "./places.ts";
+import { Readiness, readySince } from "./readiness.ts";
 import { type Auth, authOf, Secrets } from "./secrets.ts";
 import { runSweeper } from "./sweeper.ts";
 import { Tombstones } from "./tombstones.ts";
@@ -93,6 +94,7 @@ class Controller {
   readonly #act: ActDeps & { events: { done: Promise<void> } };
   readonly #queue: WorkQueue;
   readonly #memory: Memory;
+  readonly #readiness: Readiness;
   readonly #occupancy = new Occupancy();
   readonly #fleet: Fleet;
   readonly #secrets: Secrets;
@@ -103,7 +105,8 @@ class Controller {
   constructor(deps: ControllerDeps, options: ControllerOptions, signal: AbortSignal) {
     const { client, clock, log, random, engines } = deps;
     this.#deps = deps;
-    this.#memory = new Memory(clock.now());
+    this.#memory = new Memory(clock);
+    this.#readiness = new Readiness(clock);
     this.#options = options;
     this.#signal = signal;
     const namespaceOf = (object: { metadata: { namespace?: string } }) => [
@@ -224,6 +227,7 @@ class Controller {
   }
 
   #podChanged(before: Pod | undefined, after: Pod | undefined): void {
+    this.#readiness.saw(before, after);
     if (before !== undefined && before.metadata.uid !== after?.metadata.uid) {
       this.#memory.forgetPod(before);
       this.#occupancy.forgetPod(uidOf(before));
@@ -328,12 +332,13 @@ class Controller {
       service: this.#act.services.get(key),
       slice: this.#act.slices.get(key),
       memory: this.#memory,
+      readiness: this.#readiness,
       inventory: this.#inventory,
       occupancy: this.#occupancy,
       leftMs: (pod) => this.#tombstones.leftMs(namespace, name, uidOf(pod)),
       enableRuntimeSidecar: this.#options.enableRuntimeSidecar,
       schedulerPolicy: this.#options.schedulerPolicy,
-      nowMs: this.#deps.clock.now(),
+      clock: this.#deps.clock,
     });
   }
 
@@ -403,7 +408,7 @@ class Controller {
       pod: pod.name,
       podUid: pod.uid,
       port,
-      untilMs: pod.lateLoadUntilMs ?? (pod.busy === undefined ? 0 : lateMs),
+      lateLoadUntilMs: pod.lateLoadUntilMs ?? (pod.busy === undefined ? undefined : lateMs),
     }));
     await this.#tombstones.add(entries, authOf(adapter), this.#signal);
   }

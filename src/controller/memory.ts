@@ -1,7 +1,7 @@
 import type { Condition, Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter, Phase } from "#api/model-adapter.ts";
 import { ANNOTATION } from "#api/names.ts";
-import { fromTimestamp } from "#base/clock.ts";
+import { type Clock, fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
 import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
@@ -55,6 +55,9 @@ export interface Notes {
   isUnanswered: boolean;
   /** The pods that were last selected. */
   selected: string | undefined;
+  /** It was seen while nobody had asked it to go. */
+  wasAlive: boolean;
+  doomedMs: number | undefined;
 }
 
 /**
@@ -63,17 +66,34 @@ export interface Notes {
  */
 export class Memory {
   readonly #adapters = new Map<string, { notes: Notes; pods: Map<string, Work> }>();
+  readonly #clock: Clock;
+  /** When this controller began; what the one before it published a moment ago, nobody can say. */
   readonly #startedMs: number;
   readonly #nothing: Readonly<Work>;
 
-  /** @param startedMs when this controller began; what the one before it published a moment ago, nobody can say. */
-  constructor(startedMs: number) {
-    this.#startedMs = startedMs;
-    this.#nothing = Object.freeze(workFrom(startedMs));
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#startedMs = clock.now();
+    this.#nothing = Object.freeze(workFrom(this.#startedMs));
   }
 
   notes(adapter: ModelAdapter): Notes {
     return this.#of(adapter).notes;
+  }
+
+  /** When the adapter was asked to go, by our clock: when that was first seen, unless it was before this controller began. */
+  doomedMs(adapter: ModelAdapter): number | undefined {
+    const told = fromTimestamp(adapter.metadata.deletionTimestamp);
+    const notes = this.notes(adapter);
+    const isDoomed = told !== undefined;
+    if (isDoomed) notes.doomedMs ??= notes.wasAlive ? this.#clock.now() : this.#momentOf(told);
+    else notes.wasAlive = true;
+    return notes.doomedMs;
+  }
+
+  /** A moment that somebody wrote down as a time of day; it has passed, whatever the machines' clocks say. */
+  #momentOf(timeOfDayMs: number): number {
+    return Math.min(timeOfDayMs - (this.#clock.offsetMs?.() ?? 0), this.#clock.now());
   }
 
   /** The work for an adapter on a pod. A new controller goes on counting where the last one stood. */
@@ -84,7 +104,7 @@ export class Memory {
     if (known !== undefined) return known;
     const fresh: Work = {
       ...workFrom(this.#startedMs),
-      loadFailure: writtenFailure(adapter, pod),
+      loadFailure: this.#writtenFailure(adapter, pod),
       failedAttempt: attemptOf(adapter),
       lateLoadUntilMs: this.#lateLoad(adapter, pod),
     };
@@ -100,6 +120,11 @@ export class Memory {
     const known = this.#of(adapter).pods.get(uidOf(pod));
     if (known !== undefined) return known;
     return isOnRecord || hasRetries(adapter) ? this.work(adapter, pod) : this.#nothing;
+  }
+
+  #writtenFailure(adapter: ModelAdapter, pod: Pod): Failure | undefined {
+    const written = writtenFailure(adapter, pod);
+    return written && { ...written, atMs: this.#momentOf(written.atMs) };
   }
 
   /** The pod's engine has the adapter from us, or may come to it, whatever is written down. */
@@ -221,6 +246,8 @@ export class Memory {
       publishFailure: undefined,
       isUnanswered: false,
       selected: undefined,
+      wasAlive: false,
+      doomedMs: undefined,
     };
     const fresh = { notes, pods: new Map<string, Work>() };
     this.#adapters.set(key, fresh);
@@ -277,6 +304,7 @@ function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
   };
 }
 
+/** What an earlier controller wrote down, at its time of day. */
 function writtenFailure(adapter: ModelAdapter, pod: Pod): Failure | undefined {
   const { metadata, status } = adapter;
   const told = status?.observedGeneration;

@@ -1,7 +1,7 @@
 import type { EndpointSlice, Pod, Service } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
 import { LABEL } from "#api/names.ts";
-import { fromTimestamp } from "#base/clock.ts";
+import type { Clock } from "#base/clock.ts";
 import { remembered } from "#base/remembered.ts";
 import { heldBy, isKnown, type LoadedAs } from "#core/adapter/held.ts";
 import type { Held, PodSeen, Seen } from "#core/adapter/seen.ts";
@@ -13,6 +13,7 @@ import { type Memory, uidOf, type Work } from "./memory.ts";
 import { seenService, seenSlice } from "./objects.ts";
 import type { Occupancy } from "./occupancy.ts";
 import { adapterPlace } from "./places.ts";
+import type { Readiness } from "./readiness.ts";
 
 /** Where the facts of a snapshot come from. */
 export interface Sources {
@@ -21,18 +22,19 @@ export interface Sources {
   readonly service: Service | undefined;
   readonly slice: EndpointSlice | undefined;
   readonly memory: Memory;
+  readonly readiness: Readiness;
   readonly inventory: Inventory;
   readonly occupancy: Occupancy;
   /** Since when an earlier adapter of this name may be left on a pod; undefined: it is not. */
   readonly leftMs: (pod: Pod) => number | undefined;
   readonly enableRuntimeSidecar: boolean;
   readonly schedulerPolicy: SchedulerName;
-  readonly nowMs: number;
+  readonly clock: Clock;
 }
 
 /** One snapshot of everything that a decision about `adapter` may depend on. */
 export function observe(adapter: ModelAdapter, sources: Sources): Seen {
-  const { memory, service, slice, nowMs, schedulerPolicy } = sources;
+  const { memory, service, slice, clock, schedulerPolicy } = sources;
   const recorded = recordedPods(adapter);
   const pods = sources.pods
     .filter(
@@ -47,8 +49,10 @@ export function observe(adapter: ModelAdapter, sources: Sources): Seen {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const notes = memory.notes(adapter);
   return {
-    nowMs,
+    nowMs: clock.now(),
+    offsetMs: clock.offsetMs?.() ?? 0,
     adapter,
+    doomedMs: memory.doomedMs(adapter),
     conditions: notes.draft?.conditions ?? adapter.status?.conditions ?? [],
     pods,
     service: seenService(adapter, service),
@@ -83,6 +87,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
   return {
     ...facts,
     matches,
+    readySinceMs: sources.readiness.sinceMs(pod),
     held: heldOf(adapter, answer, { isMeant: matches && facts.enabled, recorded, records }),
     path: answer.state === "listed" ? answer.root : undefined,
     recorded,
@@ -108,7 +113,6 @@ const factsOf = remembered((pod: Pod) => ({
   ip: pod.status?.podIP,
   enabled: pod.metadata.labels?.[LABEL.adapterEnabled] === "true",
   baseModel: pod.metadata.labels?.[LABEL.modelName],
-  readySinceMs: readySince(pod),
   terminating: pod.metadata.deletionTimestamp !== undefined,
 }));
 
@@ -127,12 +131,6 @@ function recordsOf(adapter: ModelAdapter, pod: Pod, work: Work): LoadedAs[] {
   const records = work.loadedAs === undefined ? [] : [work.loadedAs];
   if (line?.path === undefined || line.version === undefined) return records;
   return [...records, { path: line.path, version: line.version }];
-}
-
-/** Since when a pod is Ready, milliseconds since the epoch; undefined while it is not. */
-export function readySince(pod: Pod): number | undefined {
-  const ready = pod.status?.conditions?.find((condition) => condition.type === "Ready");
-  return ready?.status === "True" ? (fromTimestamp(ready.lastTransitionTime) ?? 0) : undefined;
 }
 
 /** A pod that has run to its end comes never back. */

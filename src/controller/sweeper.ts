@@ -71,7 +71,8 @@ async function sweep(
   const place = placeOf(pod, tombstone.port, enableRuntimeSidecar);
   if (place === undefined) return;
   const { state } = inventory.answer(place, name);
-  if (state === "absent" && clock.now() >= tombstone.untilMs) {
+  const isSettled = clock.now() >= (tombstone.lateLoadUntilMs ?? 0);
+  if (state === "absent" && isSettled) {
     return tombstones.remove(tombstone, signal);
   }
   const heir = deps.adapter(namespace, name);
@@ -81,7 +82,7 @@ async function sweep(
     const isAlive = heir.metadata.deletionTimestamp === undefined;
     const line = heir.status?.pods?.find((one) => one.name === pod.metadata.name);
     const isReplaced = isAlive && line?.state === "Loaded";
-    if (isReplaced && clock.now() >= tombstone.untilMs) await tombstones.remove(tombstone, signal);
+    if (isReplaced && isSettled) await tombstones.remove(tombstone, signal);
     return;
   }
   if (state !== "listed") return;

@@ -10,6 +10,7 @@ import { isObject, jsonEqual } from "#base/json.ts";
 import { describeError } from "#base/network-error.ts";
 import { CONFIG_MAPS, isNotFound, KubeApiError, type KubeClient } from "#kube/client.ts";
 import type { Log } from "#telemetry/log.ts";
+import { LATE_LOAD_MS } from "./memory.ts";
 import type { Auth } from "./secrets.ts";
 
 /** Name of the ConfigMap, in the controller's namespace. */
@@ -26,8 +27,8 @@ export interface Tombstone {
   readonly pod: string;
   readonly podUid: string;
   readonly port: number;
-  /** Before this moment an engine that does not list the adapter may still come to a load, milliseconds since the epoch. */
-  readonly untilMs: number;
+  /** Before this moment an engine that does not list the adapter may still come to a load; undefined: none was under way. */
+  readonly lateLoadUntilMs: number | undefined;
 }
 
 export interface TombstonesDeps {
@@ -87,7 +88,7 @@ export class Tombstones {
       try {
         const map = await client.get(CONFIG_MAPS, { namespace, name: TOMBSTONES_NAME }, signal);
         for (const text of Object.values(map.data ?? {})) {
-          const entry = parse(text);
+          const entry = parse(text, clock.now() + LATE_LOAD_MS);
           if (entry !== undefined) this.#set(entry);
         }
         return;
@@ -162,7 +163,7 @@ export class Tombstones {
     const data = Object.fromEntries(
       [...ids].map((id) => {
         const entry = this.#entries.get(id);
-        return [id, entry === undefined ? null : JSON.stringify(entry)];
+        return [id, entry === undefined ? null : textOf(entry)];
       }),
     );
     const name = { namespace, name: TOMBSTONES_NAME };
@@ -196,11 +197,20 @@ function isRefusal(error: unknown): boolean {
 }
 
 /** A valid key of a ConfigMap. */
-function idOf({ namespace, adapter, podUid }: Omit<Tombstone, "pod" | "port" | "untilMs">): string {
+function idOf({
+  namespace,
+  adapter,
+  podUid,
+}: Omit<Tombstone, "pod" | "port" | "lateLoadUntilMs">): string {
   return hashHex(`${namespace}/${adapter}/${podUid}`);
 }
 
-function parse(text: string): Tombstone | undefined {
+function textOf({ lateLoadUntilMs, ...entry }: Tombstone): string {
+  return JSON.stringify({ ...entry, mayLoadLate: lateLoadUntilMs !== undefined });
+}
+
+/** @param lateMs until when a load may come late: an earlier controller's clock was another one */
+function parse(text: string, lateMs: number): Tombstone | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -208,9 +218,10 @@ function parse(text: string): Tombstone | undefined {
     return undefined;
   }
   if (!isObject(value)) return undefined;
-  const { namespace, adapter, pod, podUid, port, untilMs } = value;
+  const { namespace, adapter, pod, podUid, port, mayLoadLate } = value;
   if (typeof namespace !== "string" || typeof adapter !== "string") return undefined;
   if (typeof pod !== "string" || typeof podUid !== "string") return undefined;
-  if (typeof port !== "number" || typeof untilMs !== "number") return undefined;
-  return { namespace, adapter, pod, podUid, port, untilMs };
+  if (typeof port !== "number") return undefined;
+  const lateLoadUntilMs = mayLoadLate === true ? lateMs : undefined;
+  return { namespace, adapter, pod, podUid, port, lateLoadUntilMs };
 }

@@ -1,6 +1,6 @@
 import type { KubeEvent, KubeObject } from "#api/kubernetes.ts";
 import { exponentialMs } from "#base/backoff.ts";
-import { type Clock, toTimestamp } from "#base/clock.ts";
+import { type Clock, timeOfDay, toTimestamp } from "#base/clock.ts";
 import { describeError } from "#base/network-error.ts";
 import type { Log } from "#telemetry/log.ts";
 import { EVENTS, isNotFound, KubeApiError, type KubeClient } from "./client.ts";
@@ -174,7 +174,7 @@ class Recorder {
     if (sent !== undefined && event.lastMs - sent.lastMs < REMEMBERED_MS) {
       const { name, namespace } = sent;
       const count = sent.count + event.count;
-      const patch = { count, lastTimestamp: toTimestamp(event.lastMs) };
+      const patch = { count, lastTimestamp: this.#timestamp(event.lastMs) };
       try {
         await client.patch(EVENTS, { name, namespace }, "merge", patch, { signal });
         remember(this.#sent, key, { ...sent, count, lastMs: event.lastMs });
@@ -203,12 +203,16 @@ class Recorder {
       reason,
       message,
       count,
-      firstTimestamp: toTimestamp(firstMs),
-      lastTimestamp: toTimestamp(lastMs),
+      firstTimestamp: this.#timestamp(firstMs),
+      lastTimestamp: this.#timestamp(lastMs),
       source: { component, ...(instance === undefined ? {} : { host: instance }) },
       reportingComponent: component,
       reportingInstance: instance ?? "",
     };
+  }
+
+  #timestamp(ms: number): string {
+    return toTimestamp(timeOfDay(this.#deps.clock, ms));
   }
 
   /** Unique among this object's events, also after a restart and within one millisecond. */

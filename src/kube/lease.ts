@@ -1,6 +1,6 @@
 import type { Lease } from "#api/kubernetes.ts";
 import { jitterMs } from "#base/backoff.ts";
-import { type Clock, toMicroTimestamp } from "#base/clock.ts";
+import { type Clock, timeOfDay, toMicroTimestamp } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
 import { describeError } from "#base/network-error.ts";
 import type { Log } from "#telemetry/log.ts";
@@ -211,11 +211,12 @@ export class LeaderElector {
     const spec = current?.spec;
     const isRenewal = spec?.holderIdentity === identity;
     const acquireTime = isRenewal ? spec.acquireTime : undefined;
+    const renewTime = toMicroTimestamp(timeOfDay(this.#deps.clock, nowMs));
     return {
       holderIdentity: identity,
       leaseDurationSeconds: Math.max(1, Math.ceil(leaseDurationMs / 1000)),
-      acquireTime: acquireTime ?? toMicroTimestamp(nowMs),
-      renewTime: toMicroTimestamp(nowMs),
+      acquireTime: acquireTime ?? renewTime,
+      renewTime,
       leaseTransitions: (spec?.leaseTransitions ?? 0) + (isRenewal || spec === undefined ? 0 : 1),
     };
   }
@@ -252,7 +253,7 @@ export class LeaderElector {
         // Read again: a renewal that was cut off by the stop may have been the last write.
         const lease = await this.#read(signal);
         if (lease?.spec.holderIdentity !== this.#options.identity) return;
-        const renewTime = toMicroTimestamp(clock.now());
+        const renewTime = toMicroTimestamp(timeOfDay(clock));
         const spec = { ...lease.spec, holderIdentity: "", renewTime };
         await client.update(LEASES, { ...lease, spec }, { signal });
       });

@@ -325,11 +325,21 @@ export class Chaos {
       ["paused for long", () => this.#pause(host, dice.int(8000, 40_000))],
     ];
     if (this.#deps.edition > 1) {
-      actions.push(["paused in a call", () => this.#pausing.set(host, dice.int(8000, 40_000))]);
+      actions.push(
+        ["paused in a call", () => this.#pausing.set(host, dice.int(8000, 40_000))],
+        ["clock set", () => controllers.setClock(instance, this.#skewMs())],
+      );
     }
     const [what, run] = dice.pick(actions);
     note(`controller: ${what} ${host.name}`);
     run();
+  }
+
+  /** Slightly wrong, very wrong, or right again. */
+  #skewMs(): number {
+    const { dice } = this.#deps;
+    const byMs = dice.pick([0, dice.int(100, 3000), dice.int(10_000, 7_200_000)]);
+    return dice.chance(0.5) ? byMs : -byMs;
   }
 
   #pause(host: Host, forMs: number): void {

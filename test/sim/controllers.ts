@@ -12,7 +12,7 @@ import type { ApiNetwork, Sent } from "./api-network.ts";
 import type { Bug } from "./bug.ts";
 import type { Dice } from "./dice.ts";
 import type { EngineNetwork } from "./engine-network.ts";
-import { Host } from "./host.ts";
+import { Host, type Machine } from "./host.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export const SYSTEM = "aibrix-system";
@@ -58,10 +58,26 @@ const NO_METRICS: ControllerMetrics = {
 export class Controllers {
   readonly #deps: ControllersDeps;
   readonly #slots: (Instance | undefined)[] = [];
+  readonly #machines: Machine[] = [];
   #serial = 0;
+  #wereClocksSet = false;
 
   constructor(deps: ControllersDeps) {
     this.#deps = deps;
+    for (let slot = 0; slot < deps.count; slot++) this.#machines.push({ skewMs: 0 });
+  }
+
+  /** Some machine's clock was wrong at some time: what was written down by it says little. */
+  get wereClocksSet(): boolean {
+    return this.#wereClocksSet;
+  }
+
+  /** Sets the clock of the machine that a controller runs on. */
+  setClock({ slot }: Instance, skewMs: number): void {
+    const machine = this.#machines[slot];
+    if (machine === undefined) return;
+    machine.skewMs = skewMs;
+    this.#wereClocksSet = true;
   }
 
   /** One of several leads. */
@@ -107,7 +123,8 @@ export class Controllers {
 
   #begin(slot: number): void {
     const { time, dice, api, pods, count, bug, overhear } = this.#deps;
-    const host = new Host(`controller-${this.#serial++}`, time, dice);
+    const machine = this.#machines[slot] ?? { skewMs: 0 };
+    const host = new Host(`controller-${this.#serial++}`, machine, time, dice);
     const stop = new AbortController();
     const instance: Instance = {
       host,

@@ -3,6 +3,12 @@ import type { Clock } from "#base/clock.ts";
 import type { Dice } from "./dice.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
+/** Where processes run, one after another. */
+export interface Machine {
+  /** How far its clock is ahead of the time. */
+  skewMs: number;
+}
+
 /** A process: it can stand still for a while, and it can be killed. What reaches it from outside goes through `deliver`. */
 export class Host {
   readonly name: string;
@@ -13,13 +19,15 @@ export class Host {
   /** What came while it stood still. */
   #held: { isTimer: boolean; run: () => void }[] = [];
 
-  constructor(name: string, time: VirtualTime, dice: Dice) {
+  constructor(name: string, machine: Machine, time: VirtualTime, dice: Dice) {
     this.name = name;
     this.#time = time;
     this.#dice = dice;
+    const atStartMs = machine.skewMs;
     const after = (ms: number, run: () => void) => time.after(ms, () => this.#take(true, run));
     this.clock = {
-      now: () => time.now(),
+      now: () => time.now() + atStartMs,
+      offsetMs: () => machine.skewMs - atStartMs,
       after,
       sleep: (ms, signal) =>
         new Promise((resolve, reject) => {

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { versionOf } from "#api/adapter-version.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { ANNOTATION, API_VERSION, FINALIZER, KIND } from "#api/names.ts";
-import { toTimestamp } from "#base/clock.ts";
+import { fromTimestamp, toTimestamp } from "#base/clock.ts";
 import { jsonEqual } from "#base/json.ts";
 import type { Operation } from "#core/adapter/operations.ts";
 import { type Plan, plan } from "#core/adapter/plan.ts";
@@ -351,7 +351,9 @@ class PlannerWorld {
     });
     return {
       nowMs: this.#nowMs,
+      offsetMs: 0,
       adapter: this.#adapter,
+      doomedMs: fromTimestamp(this.#adapter.metadata.deletionTimestamp),
       conditions: this.#adapter.status?.conditions ?? [],
       publishFailure: undefined,
       pods,

@@ -71,6 +71,12 @@ const forgetful = (clock: Clock): Clock => ({
   after: (ms, run) => (ms > FORGETFUL_MS ? () => {} : clock.after(ms, run)),
 });
 
+/** Measures by a clock that is set now and then. */
+const unsteady = ({ offsetMs, ...clock }: Clock): Clock => ({
+  ...clock,
+  now: () => clock.now() + (offsetMs?.() ?? 0),
+});
+
 const takingOver = (client: KubeClient): KubeClient => ({
   ...client,
   create: (resource, object, options) =>
@@ -191,6 +197,7 @@ export const PLANTED: Readonly<Record<string, Bug>> = {
       loadArtifact: async (target, ...args) => sidecar.loadArtifact(fencedOnce(target), ...args),
     }),
   ),
+  "measures time by a clock that is set": { clock: unsteady },
   "forgets to wake up": { clock: forgetful },
   "takes an engine that does not answer for an empty one": around((engine) => ({
     ...engine,

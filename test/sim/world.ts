@@ -226,11 +226,13 @@ class World {
       this.#note(`${actor} ${verb} ${what} ${name} ${resourceVersion} ${brief(after)}`);
     }
     this.#history.note(change);
+    if (actor === "kubelet") this.#rest.disturbed();
     if (!actor.startsWith("controller")) return;
     if (plural !== "leases") {
       this.#counts.writes++;
       this.#rest.wrote(`${verb} ${plural} ${name}`);
     }
+    if (plural === "leases") this.#calls.renewed(actor);
     this.#writes.written(change);
   }
 

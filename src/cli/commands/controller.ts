@@ -10,6 +10,7 @@ import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { parseListenAddress } from "#serve/address.ts";
 import { createLog } from "#telemetry/log.ts";
+import { steadyClock } from "#telemetry/system-clock.ts";
 import type { Command, CommandContext, CommandOption } from "../command.ts";
 import { parseBoolean, parseChoice, parseDurationMs, parseInteger } from "../parse.ts";
 
@@ -161,8 +162,9 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
     },
   });
   const config = await loadKubeConfig({ kubeconfigPath: flags.kubeconfig, env, clock });
+  const steady = steadyClock(clock);
   const client = createKubeClient({
-    ...{ config, clock, userAgent: CONTROLLER_NAME },
+    ...{ config, clock: steady, userAgent: CONTROLLER_NAME },
     ...(flags.kubeApiQps === 0
       ? {}
       : { rateLimit: { qps: flags.kubeApiQps, burst: flags.kubeApiBurst } }),
@@ -190,7 +192,7 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   };
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
-    await runManager({ client, engines, clock, log, random }, options, signal);
+    await runManager({ client, engines, clock: steady, log, random }, options, signal);
   } finally {
     await client.close();
     log.info("Stopped");

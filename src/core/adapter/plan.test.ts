@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { versionOf } from "#api/adapter-version.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { ANNOTATION, FINALIZER } from "#api/names.ts";
+import { fromTimestamp } from "#base/clock.ts";
 import { eventsOf } from "./events.ts";
 import { type Plan, plan } from "./plan.ts";
 import { annotationKey, failureAfter, failureFromAnnotations, nextLoadMs } from "./retry.ts";
@@ -60,7 +61,9 @@ function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
 function seen(change: Partial<Seen> = {}): Seen {
   return {
     nowMs: NOW,
+    offsetMs: 0,
     adapter: adapter(),
+    doomedMs: fromTimestamp(change.adapter?.metadata.deletionTimestamp),
     conditions: change.adapter?.status?.conditions ?? [],
     pods: [],
     publishFailure: undefined,

@@ -29,7 +29,6 @@
  */
 import type { ModelAdapterStatus } from "#api/model-adapter.ts";
 import { ANNOTATION, FINALIZER } from "#api/names.ts";
-import { fromTimestamp } from "#base/clock.ts";
 import {
   cancels,
   drainedAtMs,
@@ -85,9 +84,8 @@ export interface Plan {
 
 /** Decides what to do for one adapter. */
 export function plan(seen: Seen): Plan {
-  return seen.adapter.metadata.deletionTimestamp === undefined
-    ? planLife(seen)
-    : planDeletion(seen);
+  const { doomedMs } = seen;
+  return doomedMs === undefined ? planLife(seen) : planDeletion(seen, doomedMs);
 }
 
 function planLife(seen: Seen): Plan {
@@ -139,11 +137,11 @@ function publishedOf(seen: Seen, serving: readonly PodSeen[]): Plan["publish"] {
   };
 }
 
-function planDeletion(seen: Seen): Plan {
+function planDeletion(seen: Seen, doomedMs: number): Plan {
   const { metadata } = seen.adapter;
   const isPublished = publishedPods(seen).length > 0;
   const remaining = seen.pods.filter(mayHold);
-  const endMs = (fromTimestamp(metadata.deletionTimestamp) ?? 0) + DELETION_WAIT_MS;
+  const endMs = doomedMs + DELETION_WAIT_MS;
   const settled = remaining.every(isOnlyLate);
   const isLate =
     seen.nowMs >= endMs && (isPublished || !remaining.some((pod) => isComing(seen, pod)));
@@ -202,7 +200,7 @@ function annotationsOf(seen: Seen, { selected }: Choice): Record<string, string>
     )
     .map((pod) => pod.name);
   if (waiting.length === 0) return {};
-  return { ...retryAnnotations(seen.pods), [ANNOTATION.scheduledPods]: waiting.sort().join(",") };
+  return { ...retryAnnotations(seen), [ANNOTATION.scheduledPods]: waiting.sort().join(",") };
 }
 
 function annotationChanges(

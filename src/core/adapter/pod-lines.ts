@@ -6,10 +6,9 @@ import { versionOf } from "#api/adapter-version.ts";
 import { redactArtifactUrl } from "#api/artifact-url.ts";
 import { INSTANCES_MAX, type ModelAdapterPodStatus } from "#api/model-adapter.ts";
 import type { Reason } from "#api/reasons.ts";
-import { toTimestamp } from "#base/clock.ts";
 import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
-import type { Failure, PodSeen, Seen } from "./seen.ts";
+import { type Failure, type PodSeen, type Seen, timestampOf } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
 
 type Line = ModelAdapterPodStatus;
@@ -46,7 +45,7 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
 
 function failedLine(seen: Seen, pod: PodSeen, failure: Failure): Line {
   const { message, retries } = failure;
-  const nextRetryTime = toTimestamp(nextLoadMs(failure));
+  const nextRetryTime = timestampOf(seen, nextLoadMs(failure));
   const how = { message, retries, nextRetryTime, ...heldVersion(seen, pod) };
   if (!isGivenUp(failure)) {
     return line(pod, "Retrying", { reason: failedReason(failure), ...how });

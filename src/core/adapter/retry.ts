@@ -2,9 +2,9 @@
 
 import { ANNOTATION } from "#api/names.ts";
 import { exponentialMs } from "#base/backoff.ts";
-import { fromTimestamp, toTimestamp } from "#base/clock.ts";
+import { fromTimestamp } from "#base/clock.ts";
 import { hashHex } from "#base/hash.ts";
-import type { Failure, PodSeen } from "./seen.ts";
+import { type Failure, type Seen, timestampOf } from "./seen.ts";
 
 /** Retries after the first attempt: after 5, 10, 20, 40 and 80 s. */
 export const RETRIES_MAX = 5;
@@ -68,7 +68,7 @@ export function annotationKey(prefix: string, pod: string): string {
   return `${prefix}${kept}-${hashHex(pod).slice(0, HASH_LENGTH)}`;
 }
 
-/** The failure that a previous leader wrote down for a pod; undefined when there is none. */
+/** The failure that a previous leader wrote down for a pod, at its time of day; undefined when there is none. */
 export function failureFromAnnotations(
   annotations: Readonly<Record<string, string>> | undefined,
   pod: string,
@@ -81,12 +81,15 @@ export function failureFromAnnotations(
 }
 
 /** The retry annotations that an adapter should carry; final failures need none, they are not counted. */
-export function retryAnnotations(pods: readonly PodSeen[]): Record<string, string> {
+export function retryAnnotations(seen: Pick<Seen, "pods" | "offsetMs">): Record<string, string> {
   const annotations: Record<string, string> = {};
-  for (const { name, loadFailure: failure } of pods) {
+  for (const { name, loadFailure: failure } of seen.pods) {
     if (failure === undefined || !failure.retriable) continue;
     annotations[annotationKey(ANNOTATION.retryCountPrefix, name)] = String(failure.retries);
-    annotations[annotationKey(ANNOTATION.lastRetryTimePrefix, name)] = toTimestamp(failure.atMs);
+    annotations[annotationKey(ANNOTATION.lastRetryTimePrefix, name)] = timestampOf(
+      seen,
+      failure.atMs,
+    );
   }
   return annotations;
 }

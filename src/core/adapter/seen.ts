@@ -4,6 +4,7 @@
  */
 import type { Condition } from "#api/kubernetes.ts";
 import type { ModelAdapter, SchedulerName } from "#api/model-adapter.ts";
+import { toTimestamp } from "#base/clock.ts";
 
 /**
  * What a pod's engine says of the adapter. Never guessed: where it is not known, nothing is done that would be wrong otherwise.
@@ -75,8 +76,13 @@ export type OwnedSeen<T> =
   | { readonly state: "ours"; readonly intact: boolean; readonly content: T };
 
 export interface Seen {
+  /** All moments here are by the controller's own clock, which nobody sets. */
   readonly nowMs: number;
+  /** How far the time of day, which others are told, is ahead of that. */
+  readonly offsetMs: number;
   readonly adapter: ModelAdapter;
+  /** When it was asked to go; undefined: it was not. */
+  readonly doomedMs: number | undefined;
   /** The conditions as last decided, written down already or not: they carry the times of their transitions. */
   readonly conditions: readonly Condition[];
   readonly pods: readonly PodSeen[];
@@ -87,6 +93,11 @@ export interface Seen {
   readonly publishFailure: string | undefined;
   /** What `schedulerName: default` means. */
   readonly schedulerPolicy: SchedulerName;
+}
+
+/** A moment as others are told of it. */
+export function timestampOf({ offsetMs }: Pick<Seen, "offsetMs">, ms: number): string {
+  return toTimestamp(ms + offsetMs);
 }
 
 /** The names that the EndpointSlice sends requests to. */

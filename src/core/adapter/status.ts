@@ -2,11 +2,10 @@
 import { withClaims } from "#api/conditions.ts";
 import type { ModelAdapterPodStatus, ModelAdapterStatus, Phase } from "#api/model-adapter.ts";
 import { CONDITION } from "#api/reasons.ts";
-import { toTimestamp } from "#base/clock.ts";
 import { claimsOf } from "./claims.ts";
 import { namesOf, podLines } from "./pod-lines.ts";
 import { isGivenUp } from "./retry.ts";
-import { type PodSeen, publishedPods, type Seen } from "./seen.ts";
+import { type PodSeen, publishedPods, type Seen, timestampOf } from "./seen.ts";
 import type { Choice } from "./select.ts";
 
 /** What the status should say. */
@@ -52,7 +51,7 @@ function generationOf(seen: Seen): number {
 }
 
 function conditionsAfter(seen: Seen, claims: Parameters<typeof withClaims>[1]) {
-  return withClaims(seen.conditions, claims, generationOf(seen), toTimestamp(seen.nowMs));
+  return withClaims(seen.conditions, claims, generationOf(seen), timestampOf(seen, seen.nowMs));
 }
 
 /** How far the adapter has come: the diagram in plan.ts. */

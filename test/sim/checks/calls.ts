@@ -1,7 +1,6 @@
 /** What engines are asked: only what is written down, only by who leads, never what is somebody else's, and not too often. */
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { FINALIZER } from "#api/names.ts";
-import { fromTimestamp } from "#base/clock.ts";
 import { TOMBSTONES_NAME } from "#controller/tombstones.ts";
 import { CONFIG_MAPS, keyOf, LEASES } from "#kube/client.ts";
 import type { Sent } from "../api-network.ts";
@@ -27,6 +26,10 @@ export class CallChecks {
   readonly #lists = new Map<string, number[]>();
   /** Pods on which a controller loaded an adapter, by name. */
   readonly #touched = new Set<string>();
+  /** When each process last sent a write of the lease. */
+  readonly #leaseSentMs = new Map<string, number>();
+  /** When the renewal was sent that counts. */
+  #renewedMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     context: CheckContext,
@@ -39,8 +42,13 @@ export class CallChecks {
   }
 
   sent({ host, verb, plural, key, isWrite }: Sent): void {
-    if (!isWrite || plural === "leases") return;
-    this.#checkLease(host, `${verb} ${plural} ${key}`);
+    if (!isWrite) return;
+    if (plural === "leases") this.#leaseSentMs.set(host.name, this.#context.time.now());
+    else this.#checkLease(host, `${verb} ${plural} ${key}`);
+  }
+
+  renewed(holder: string): void {
+    this.#renewedMs = this.#leaseSentMs.get(holder) ?? Number.NEGATIVE_INFINITY;
   }
 
   called(call: Call): void {
@@ -71,7 +79,7 @@ export class CallChecks {
   }
 
   #checkLoad(adapter: ModelAdapter | undefined, pod: SimPod, name: string): void {
-    const { facts, report, time, history, calm } = this.#context;
+    const { facts, report, time, history, calm, controllers } = this.#context;
     if (adapter === undefined) {
       // It was let go while the load was under way, and that is written down.
       const map = facts.server.find(CONFIG_MAPS, { namespace: SYSTEM, name: TOMBSTONES_NAME });
@@ -91,7 +99,9 @@ export class CallChecks {
     // A load that takes several requests goes on when its pod is not Ready for a while.
     const isFirst = this.#loadingSinceMs(name, pod) === time.now();
     const isUnstable = since === undefined || time.now() < since + STABLE_MS;
-    if (isFirst && isUnstable && time.now() > heardMs) {
+    // By the clock of a machine that is ahead a pod is Ready for longer.
+    const isSure = isFirst && !controllers().wereClocksSet;
+    if (isSure && isUnstable && time.now() > heardMs) {
       report("unstable-load", `load of ${name} on ${pod.name}, Ready since ${since}`);
     }
     this.#checkReplacement(adapter, pod);
@@ -142,9 +152,8 @@ export class CallChecks {
     if (!this.#isElected) return;
     const { facts, report, time } = this.#context;
     const lease = facts.server.find(LEASES, LEASE);
-    const renewedMs = fromTimestamp(lease?.spec.renewTime ?? undefined) ?? 0;
     const isHolder = lease?.spec.holderIdentity === host.name;
-    if (isHolder && time.now() < renewedMs + RENEW_DEADLINE_MS) return;
+    if (isHolder && time.now() < this.#renewedMs + RENEW_DEADLINE_MS) return;
     report("fence", `${host.name}: ${what}; the lease is ${lease?.spec.holderIdentity}'s`);
   }
 

@@ -32,6 +32,11 @@ export class RestChecks {
     this.#acts.push(what);
   }
 
+  /** A pod changed: what follows from it is no unrest. */
+  disturbed(): void {
+    this.#sinceMs = undefined;
+  }
+
   /** True when the world is at rest, `calmMs` being when the last disturbance ended. */
   step(calmMs: number): boolean {
     const { time, report } = this.#context;

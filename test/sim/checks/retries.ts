@@ -148,12 +148,14 @@ export class RetryChecks {
     this.#inFlight.set(key, startedMs);
     const { life } = pod.engine;
     return (error) => {
-      this.#inFlight.delete(key);
+      if (this.#inFlight.get(key) === startedMs) this.#inFlight.delete(key);
       this.#endedMs.set(key, time.now());
       if (error === undefined) this.#loads.delete(key);
       if (error === undefined || isAbort(error)) return;
       const isFinal = !(error instanceof EngineError && error.retriable);
       const before = this.#loads.get(key);
+      // One that led until it stood still hears late of what others have tried again since.
+      if (before !== undefined && before.startedMs > startedMs) return;
       const failures = before === undefined || before.isFinal ? 0 : before.failures;
       this.#loads.set(key, {
         failures: Math.min(failures + 1, ATTEMPTS_MAX),
@@ -189,6 +191,11 @@ export class RetryChecks {
     if (series === undefined) this.#loads.delete(key);
     const written = this.#written(adapter, pod);
     const isSame = series?.instance === instance;
+    // What a wrong clock wrote down binds nobody.
+    if (!isSame && this.#context.controllers().wereClocksSet) {
+      this.#loads.delete(key);
+      return;
+    }
     if (written === undefined && series !== undefined && !isSame && this.#hadTime(series)) {
       const early = series.endedMs + pauseAfterMs(series) - SECOND_MS - time.now();
       const what = `load of ${adapter.metadata.name} on ${pod.name}`;
@@ -223,7 +230,14 @@ export class RetryChecks {
     const { metadata, status } = adapter;
     if (status?.observedGeneration !== metadata.generation) return undefined;
     const written = failureFromAnnotations(metadata.annotations, pod.name);
-    return written && { atMs: written.atMs, failures: written.retries + 1, isFinal: false };
+    if (written === undefined) return undefined;
+    // A later one that is of the future counts from when it is read.
+    const readMs = this.#context.controllers().leader()?.syncedAtMs ?? Number.POSITIVE_INFINITY;
+    const atMs = Math.min(
+      written.atMs,
+      Math.max(readMs, this.#loads.get(keyOf(adapter, pod))?.endedMs ?? 0),
+    );
+    return { atMs, failures: written.retries + 1, isFinal: false };
   }
 
   /** The failures that still count, when what happened from `startedMs` on came after them. */
