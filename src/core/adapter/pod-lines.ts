@@ -3,16 +3,23 @@
  * also the record that the pod's engine may hold the adapter; it stays until the engine has answered otherwise.
  */
 import { versionOf } from "#api/adapter-version.ts";
-import { redactArtifactUrl } from "#api/artifact-url.ts";
-import { INSTANCES_MAX, type ModelAdapterPodStatus } from "#api/model-adapter.ts";
+import { parseArtifactUrl, redactArtifactUrl } from "#api/artifact-url.ts";
+import {
+  INSTANCES_MAX,
+  type ModelAdapterPodStatus,
+  type ModelAdapterSpec,
+} from "#api/model-adapter.ts";
 import type { Reason } from "#api/reasons.ts";
 import { toTimestamp } from "#base/clock.ts";
+import { UserError } from "#base/errors.ts";
 import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
 import type { Failure, PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
 
 type Line = ModelAdapterPodStatus;
+
+const SILENT = "The engine does not answer; the load is tried all the same";
 
 type Details = Omit<Partial<Line>, "name" | "state" | "reason"> & { reason?: Reason };
 
@@ -39,20 +46,32 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
   const failure = pod.loadFailure;
   if (failure === undefined || pod.busy === "loading") {
-    return line(pod, "Loading", { reason: "Loading", ...heldVersion(seen, pod) });
+    const silence = pod.held === "silent" ? { message: SILENT } : {};
+    return line(pod, "Loading", { reason: "Loading", ...silence, ...heldVersion(seen, pod) });
   }
   const { message, retries } = failure;
   const nextRetryTime = toTimestamp(nextLoadMs(failure));
   const how = { message, retries, nextRetryTime, ...heldVersion(seen, pod) };
   if (!isGivenUp(failure)) {
-    return line(pod, "Retrying", { reason: failedReason(failure), ...how });
+    return line(pod, "Retrying", { reason: failedReason(seen, failure), ...how });
   }
-  const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(failure);
+  const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(seen, failure);
   return line(pod, "Failed", { reason, ...how });
 }
 
-function failedReason(failure: Failure): Reason {
-  return failure.isCapacity === true ? "Capacity" : "ModelAdapterLoadingError";
+function failedReason({ adapter }: Seen, failure: Failure): Reason {
+  return failure.isCapacity === true ? "Capacity" : loadingReason(adapter.spec);
+}
+
+/** Why no load can succeed, or one did not: what cannot be meant is told apart from what did not work. */
+export function loadingReason({ artifactURL }: ModelAdapterSpec) {
+  try {
+    parseArtifactUrl(artifactURL);
+    return "ModelAdapterLoadingError";
+  } catch (error) {
+    if (error instanceof UserError) return "ValidationFailed";
+    throw error;
+  }
 }
 
 function loadedLine(seen: Seen, pod: PodSeen): Line {
