@@ -9,6 +9,7 @@ import { repairTests } from "./repair.ts";
 import { restartTests } from "./restarts.ts";
 import { retryTests } from "./retries.ts";
 import type { Controller, Stage } from "./stage.ts";
+import { troubleshootingTests } from "./troubleshooting.ts";
 import { updateTests } from "./updates.ts";
 
 /** Beside one another, under one controller, each in a world of its own. */
@@ -21,6 +22,7 @@ const THEMES = [
   repairTests,
   updateTests,
   isolationTests,
+  troubleshootingTests,
 ];
 
 /** Most tests wait for something: a dozen at once keep two processors busy. */

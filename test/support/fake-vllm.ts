@@ -105,7 +105,9 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     if (!state.held.delete(name)) return play("main-28-unload-unknown", { "'ghost'": `'${name}'` });
     return play("main-45-unload-ok", { "'shout'": `'${name}'` });
   }
-  if (state.refusal !== undefined) return play(state.refusal);
+  if (state.refusal !== undefined) {
+    return play(state.refusal, { "lora ghost": `lora ${name}`, "/no/such/adapter": at });
+  }
   if (state.held.has(name) && inPlace !== true) {
     return play("main-07-load-duplicate", { "'sql'": `'${name}'` });
   }

@@ -11,6 +11,7 @@ import { loadingReason, namesOf } from "./pod-lines.ts";
 import { isExhausted, isGivenUp, RETRIES_MAX } from "./retry.ts";
 import type { PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
+import { inOurWords } from "./wording.ts";
 
 export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionClaim[] {
   const adapter = nameOf(seen);
@@ -78,7 +79,7 @@ function loadedClaim(seen: Seen, selected: readonly PodSeen[]): ConditionClaim {
     exhausted.length === failing.length &&
     failing.length === 1
   )
-    return CONDITION.retriesExhausted(only.name, only.loadFailure.message);
+    return CONDITION.retriesExhausted(only.name, inOurWords(only.loadFailure.message));
   if (failing.length > 0) {
     return CONDITION.loadFailed(loadingReason(seen.adapter.spec), failuresOf(failing).join("; "));
   }
@@ -92,7 +93,7 @@ function failuresOf(pods: readonly PodSeen[]): string[] {
     const next = isGivenUp(failure)
       ? ""
       : ` (retry ${failure.retries + 1} of ${RETRIES_MAX} follows)`;
-    return [`pod ${name}: ${failure.message}${next}`];
+    return [`pod ${name}: ${inOurWords(failure.message)}${next}`];
   });
 }
 

@@ -285,6 +285,36 @@ test("a spec that cannot be meant is told apart from a load that failed", () => 
   assert.equal(made.status?.pods?.[0]?.reason, "ValidationFailed");
 });
 
+test("an engine's words are without noise, and with the cure", () => {
+  const said: [string, string][] = [
+    [
+      "the engine answered 500: Call to add_lora method failed: Worker failed with error 'LoRA rank 64 is greater than max_lora_rank 16.', please check the stack trace above for the root cause",
+      "the engine refuses the adapter: LoRA rank 64 is greater than max_lora_rank 16: start the engine with --max-lora-rank 64 or more, or train with a lower r",
+    ],
+    [
+      "Loading lora a failed: No adapter found for /no/such",
+      "Loading lora a failed: No adapter found for /no/such: check spec.artifactURL; a path has to be mounted in the engine's container",
+    ],
+    [
+      "Secret default/keys has no key vllm",
+      "Secret default/keys has no key vllm: add it, or correct the reference",
+    ],
+    ["connection refused", "connection refused"],
+  ];
+  for (const [words, ours] of said) {
+    // A controller that comes after finds what this one wrote.
+    for (const message of [words, ours]) {
+      const loadFailure = { atMs: NOW, retries: 0, retriable: false, message };
+      const { status } = plan(seen({ pods: [pod("p", { loadFailure })] }));
+      assert.equal(status?.pods?.[0]?.message, ours);
+      assert.equal(
+        status?.conditions?.at(-1)?.message,
+        `Loading failed on all pods: pod p: ${ours}`,
+      );
+    }
+  }
+});
+
 const refused = { atMs: NOW, retries: 1, retriable: true, message: "connection refused" };
 const final = { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" };
 const served = pod("ok", { held: "current" });
@@ -454,6 +484,10 @@ test("a new version goes out pod by pod, out of traffic and drained, and a bad o
   assert.equal(stopped.status?.phase, "Running");
   assert.equal(stopped.status?.pods?.[0]?.message, "bad weights");
   assert(shown(stopped)?.includes("Loaded=False ModelAdapterLoadingError: pod a: bad weights"));
+  assert.equal(
+    stopped.status?.summary,
+    "ModelAdapterAvailable, but a: bad weights; b: It serves the earlier version until its turn comes",
+  );
 });
 
 test("the only pod that serves is replaced in place", () => {

@@ -16,10 +16,12 @@ import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
 import type { Failure, PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
+import { inOurWords } from "./wording.ts";
 
 type Line = ModelAdapterPodStatus;
 
 const SILENT = "The engine does not answer; the load is tried all the same";
+const OUTDATED = "It serves the earlier version until its turn comes";
 
 type Details = Omit<Partial<Line>, "name" | "state" | "reason"> & { reason?: Reason };
 
@@ -46,10 +48,14 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
   const failure = pod.loadFailure;
   if (failure === undefined || pod.busy === "loading") {
-    const silence = pod.held === "silent" ? { message: SILENT } : {};
-    return line(pod, "Loading", { reason: "Loading", ...silence, ...heldVersion(seen, pod) });
+    return line(pod, "Loading", {
+      reason: "Loading",
+      ...whyLoading(pod),
+      ...heldVersion(seen, pod),
+    });
   }
-  const { message, retries } = failure;
+  const { retries } = failure;
+  const message = inOurWords(failure.message);
   const nextRetryTime = toTimestamp(nextLoadMs(failure));
   const how = { message, retries, nextRetryTime, ...heldVersion(seen, pod) };
   if (!isGivenUp(failure)) {
@@ -57,6 +63,12 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   }
   const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(seen, failure);
   return line(pod, "Failed", { reason, ...how });
+}
+
+/** What a load waits for, or may wait for. */
+function whyLoading(pod: PodSeen): Details {
+  if (pod.held === "silent") return { message: SILENT };
+  return pod.held === "outdated" && pod.busy === undefined ? { message: OUTDATED } : {};
 }
 
 function failedReason({ adapter }: Seen, failure: Failure): Reason {
@@ -117,7 +129,11 @@ function leftoverLine(pod: PodSeen): Line {
   // Its engine never said that it does not have it; what is to be told is still that it was given up.
   if (pod.loadFailure !== undefined && isExhausted(pod.loadFailure)) {
     const { message, retries } = pod.loadFailure;
-    return line(pod, "Unloading", { reason: "MaxRetriesExceeded", message, retries });
+    return line(pod, "Unloading", {
+      reason: "MaxRetriesExceeded",
+      message: inOurWords(message),
+      retries,
+    });
   }
   const isGone = pod.readySinceMs === undefined;
   const waits = isGone ? "It is unloaded when the pod is Ready again" : undefined;
