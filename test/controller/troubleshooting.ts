@@ -5,15 +5,13 @@ import { join } from "node:path";
 import { MODEL_ADAPTERS, SECRETS, SERVICES } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
 import { itWithKubectl } from "../support/programs.ts";
-import { isShown, type Shown, shownIn } from "../support/shown-page.ts";
+import { assertShown, shownIn } from "../support/shown-page.ts";
 import type { TestPod } from "./pods.ts";
 import type { Stage } from "./stage.ts";
 import { type conditionsOf, type SpecChange, World } from "./world.ts";
 
 const PAGE = shownIn(join(import.meta.dirname, "../.."), "docs/controller.md");
 const NAME = "my-lora";
-/** Events come after the status that they are about. */
-const PATIENCE_MS = 10_000;
 
 /** Provokes a trouble. What it returns is done and looked at after the page's commands. */
 type Trouble = (world: World) => Promise<(() => Promise<unknown>) | undefined>;
@@ -221,25 +219,10 @@ export function troubleshootingTests(stage: Stage): void {
       const after = await provoke(world);
       const shown = PAGE.get(heading) ?? [];
       assert.ok(shown.length > 0, "the page shows no commands");
-      for (const one of shown) await assertPrinted(world, one);
+      for (const one of shown) await assertShown(one, (command) => typed(world, command));
       await after?.();
     });
   }
-}
-
-/** Runs a command of the page as a user of the world's namespace would. What only looks may need a moment. */
-async function assertPrinted(world: World, shown: Shown): Promise<void> {
-  const isLook = /^kubectl (get|describe|logs)/.test(shown.command);
-  let printed = "";
-  const isSo = async () => {
-    printed = (await typed(world, shown.command)).replaceAll(world.namespace, "default");
-    return isShown(shown, printed) || !isLook;
-  };
-  await eventually("it is shown", isSo, PATIENCE_MS).catch(() => {});
-  assert.ok(
-    isShown(shown, printed),
-    `the page shows for '${shown.command}':\n${shown.output}\nit prints:\n${printed}`,
-  );
 }
 
 /** In a shell whose kubectl knows server and namespace; there is no kubelet here to ask for the controller's log. */
@@ -261,6 +244,8 @@ function typed({ namespace, stage }: World, command: string): Promise<string> {
     NAMESPACE: namespace,
   };
   return new Promise((resolve) => {
-    execFile("bash", ["-c", `exec 2>&1\n${script}`], { env }, (_, stdout) => resolve(stdout));
+    execFile("bash", ["-c", `exec 2>&1\n${script}`], { env }, (_, stdout) =>
+      resolve(stdout.replaceAll(namespace, "default")),
+    );
   });
 }

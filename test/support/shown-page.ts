@@ -2,8 +2,13 @@
  * What a page shows of a terminal: fenced blocks in the language `console`, a command after each `$ `, what it prints below. Times,
  * ages, addresses, counts of retries and the width of columns are examples; a line `...` stands for any lines.
  */
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { eventually } from "./eventually.ts";
+
+/** Events come after the status that they are about; an engine that hangs is given up. */
+const PATIENCE_MS = 10_000;
 
 export interface Shown {
   readonly command: string;
@@ -30,8 +35,26 @@ function commandOf(text: string): Shown {
   return { command, output };
 }
 
+/** Runs a command of the page; fails unless it prints what the page shows. What only looks may need a moment for it. */
+export async function assertShown(
+  shown: Shown,
+  run: (command: string) => Promise<string>,
+): Promise<void> {
+  const isLook = /^kubectl (get|describe|logs)/.test(shown.command);
+  let printed = "";
+  const isSo = async () => {
+    printed = await run(shown.command);
+    return isShown(shown, printed) || !isLook;
+  };
+  await eventually("it is shown", isSo, PATIENCE_MS).catch(() => {});
+  assert.ok(
+    isShown(shown, printed),
+    `the page shows for '${shown.command}':\n${shown.output}\nit prints:\n${printed}`,
+  );
+}
+
 /** Whether `printed` is what the page shows. */
-export function isShown({ output }: Shown, printed: string): boolean {
+function isShown({ output }: Shown, printed: string): boolean {
   const wanted = linesOf(output).map((line) =>
     line === "..." ? "(?:.*\n)*?" : `${line.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}\n`,
   );
