@@ -36,8 +36,7 @@ async function typed(namespace: string, command: string): Promise<string> {
   const printed = await sh(namespace, `{ ${command}\n} 2>&1 || true`);
   return printed
     .replaceAll(store.url, "http://artifacts.example")
-    .replaceAll(`127.0.0.2:${store.port}`, "artifacts.example")
-    .replaceAll(machine.stateDir, "")
+    .replace(/\/\S+\/volumes\/adapter-storage/g, "/tmp/aibrix/adapters")
     .replaceAll(namespace, "default");
 }
 
@@ -136,7 +135,7 @@ const MACHINE_TROUBLES: Readonly<Record<string, (namespace: string) => Promise<v
 
   "Engine and sidecar share no volume": async (namespace) => {
     await stage(namespace, [
-      pod(namespace, "vllm-llama3", "llama-3", [engine, sidecar]),
+      pod(namespace, "vllm-llama3", "llama-3", [engine, mounted(sidecar)]),
       secret(namespace, "s3-credentials", { aws_access_key_id: "AKIAIOSFODNN7EXAMPLE" }),
       adapter(namespace, "my-lora", "llama-3", {
         artifactURL: "s3://my-company-bucket/my-lora",
