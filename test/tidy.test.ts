@@ -182,6 +182,25 @@ test("each page that code or documents point to is there", () => {
   assert.deepEqual(missing, []);
 });
 
+test("each heading that a page points to is there", () => {
+  const slug = (heading: string) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, "")
+      .replaceAll(" ", "-");
+  const missing = globSync(["docs/**/*.md", "*.md"], { cwd: root }).flatMap((path) => {
+    const text = readFileSync(join(root, path), "utf8");
+    return [...text.matchAll(/\]\(([\w./-]*)#([\w-]+)\)/g)]
+      .filter(([, page = "", anchor]) => {
+        const target = page === "" ? path : join(dirname(path), page);
+        const headings = readFileSync(join(root, target), "utf8").matchAll(/^#+ (.+)$/gm);
+        return ![...headings].some(([, heading = ""]) => slug(heading) === anchor);
+      })
+      .map(([link]) => `${path}: ${link}`);
+  });
+  assert.deepEqual(missing, []);
+});
+
 test("the tree names no path of a machine and no registry", () => {
   const files = globSync(
     [

@@ -1,4 +1,5 @@
 import type { Condition } from "./kubernetes.ts";
+import { MESSAGE_LENGTH_MAX, shortened } from "./model-adapter.ts";
 import { CONDITION_TYPES, type ConditionClaim, type ConditionType } from "./reasons.ts";
 
 /** The condition of a type; undefined while nothing was claimed of it. */
@@ -30,6 +31,7 @@ export function withClaims(
     if (claim === undefined) return old === undefined ? [] : [old];
     const moved = old?.status !== claim.status;
     const lastTransitionTime = moved ? now : old.lastTransitionTime;
-    return [{ ...claim, observedGeneration, lastTransitionTime }];
+    const message = shortened(claim.message, MESSAGE_LENGTH_MAX);
+    return [{ ...claim, message, observedGeneration, lastTransitionTime }];
   });
 }

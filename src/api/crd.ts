@@ -19,12 +19,7 @@ const PRINTER_COLUMNS = [
   { name: "Model Path", type: "string", jsonPath: ".spec.artifactURL" },
   { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" },
   { name: "Instances", type: "string", jsonPath: ".status.instances", priority: 1 },
-  {
-    name: "Reason",
-    type: "string",
-    jsonPath: '.status.conditions[?(@.type=="Ready")].reason',
-    priority: 1,
-  },
+  { name: "Reason", type: "string", jsonPath: ".status.summary", priority: 1 },
   { name: "Base Model", type: "string", jsonPath: ".spec.baseModel", priority: 1 },
 ];
 

@@ -10,7 +10,9 @@ import type { KubeList, ObjectMeta } from "./kubernetes.ts";
 const LABEL_LENGTH_MAX = 63;
 const QUALIFIED_NAME_LENGTH_MAX = 317;
 const OBJECT_NAME_LENGTH_MAX = 253;
-const MESSAGE_LENGTH_MAX = 32_768;
+export const MESSAGE_LENGTH_MAX = 32_768;
+/** A line of a wide terminal or two. */
+export const SUMMARY_LENGTH_MAX = 256;
 /** Pods of one adapter that its status lists; enough for any fleet that one base model runs on. */
 export const INSTANCES_MAX = 1000;
 
@@ -219,6 +221,13 @@ export const modelAdapterStatus = z
       .describe(
         "Each chosen or waiting pod, with the reason while the adapter does not serve there.",
       ),
+    summary: z
+      .string()
+      .max(SUMMARY_LENGTH_MAX)
+      .optional()
+      .describe(
+        "The reason, and while a pod does not serve what it lacks and the cure, in one line: the column Reason of kubectl get -o wide.",
+      ),
   })
   .describe("What is: maintained by the controller.");
 
@@ -227,6 +236,10 @@ export type ModelAdapterStatus = z.infer<typeof modelAdapterStatus>;
 export type ModelAdapterPodStatus = z.infer<typeof podStatus>;
 export type Phase = (typeof PHASES)[number];
 export type SchedulerName = ModelAdapterSpec["schedulerName"];
+
+/** A text that fits into a field of the status. */
+export const shortened = (text: string, lengthMax: number): string =>
+  text.length <= lengthMax ? text : `${text.slice(0, lengthMax - 1)}…`;
 
 /** A ModelAdapter as the API serves it: defaults are filled in. */
 export interface ModelAdapter {

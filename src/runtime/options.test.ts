@@ -86,5 +86,6 @@ test("everywhere is the pod's own address where it has one", () => {
   const env = { LORADOCK_BIND_ADDRESS: "127.20.0.5" };
   assert.equal(parseRuntimeOptions({}, env).host, "127.20.0.5");
   assert.equal(parseRuntimeOptions({ host: "127.0.0.3" }, env).host, "127.0.0.3");
+  assert.equal(parseRuntimeOptions({}, env).engineUrl, "http://127.20.0.5:8000");
   assert.equal(parseRuntimeOptions({}, {}).host, "");
 });

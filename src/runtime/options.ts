@@ -64,16 +64,17 @@ export function parseRuntimeOptions(flags: RuntimeFlags, env: Env): RuntimeOptio
   };
   const transforms = isTrue(get("METRICS_ENABLE_TRANSFORMATION") ?? "1");
   const passesRaw = isTrue(get("METRICS_RAW_PASSTHROUGH_MODE"));
+  // On a single machine each pod has an address of its own: "everywhere" and "localhost" mean that one.
+  const podAddress = get("LORADOCK_BIND_ADDRESS");
   return {
-    // On a single machine each pod has an address of its own, and "everywhere" means that one.
-    host: flags.host || get("HOST") || (get("LORADOCK_BIND_ADDRESS") ?? ""),
+    host: flags.host || get("HOST") || (podAddress ?? ""),
     port: flags.port ?? integer("PORT", get("PORT"), 0, 65_535) ?? DEFAULT_PORT,
     docs: flags.enableFastapiDocs ?? false,
     engine: engineName(get("INFERENCE_ENGINE")),
     engineVersion: get("INFERENCE_ENGINE_VERSION") ?? "unknown",
     engineUrl: httpUrl(
       "INFERENCE_ENGINE_ENDPOINT",
-      get("INFERENCE_ENGINE_ENDPOINT") ?? "http://localhost:8000",
+      get("INFERENCE_ENGINE_ENDPOINT") ?? `http://${podAddress ?? "localhost"}:8000`,
     ),
     engineApiKey: get("INFERENCE_ENGINE_API_KEY"),
     engineTimeoutMs: seconds(env, "VLLM_LORA_MODULES_LOADING_TIMEOUT") ?? ENGINE_TIMEOUT_S * 1000,

@@ -49,6 +49,7 @@ const status = (phase: string, ready: "True" | "False") => ({
         message: ready === "True" ? "is ready" : "Loading failed",
       },
     ],
+    summary: ready === "True" ? "ModelAdapterAvailable" : "ModelAdapterLoadingError",
   },
 });
 
@@ -486,6 +487,7 @@ Status:
     llama-0
   Phase:           Running
   Ready Replicas:  1
+  Summary:         ModelAdapterAvailable
 Events:            <none>
 `;
 const YAML = `apiVersion: model.aibrix.ai/v1alpha1
@@ -529,4 +531,5 @@ status:
   - llama-0
   phase: Running
   readyReplicas: 1
+  summary: ModelAdapterAvailable
 `;

@@ -203,15 +203,7 @@ export function representationTests(target: Target): void {
         readyReplicas: 1,
         candidates: 2,
         instances: ["p1", "p2"],
-        conditions: [
-          {
-            type: "Ready",
-            status: "True",
-            reason: "Fine",
-            message: "",
-            lastTransitionTime: "2026-01-01T00:00:00Z",
-          },
-        ],
+        summary: "Fine",
       },
     });
     const table = (await target.get(path, TABLE)).expect(200);

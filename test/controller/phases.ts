@@ -143,6 +143,31 @@ export function phaseTests(stage: Stage): void {
     );
   });
 
+  itWithKubectl("kubectl waits for a new version on every pod", async (t) => {
+    const world = await World.make(stage, t);
+    const pods = await world.pods("pod-1", "pod-2");
+    await world.declare("lora");
+    await world.serving("lora", ...pods);
+    const loading = gate();
+    const asked = Promise.withResolvers<void>();
+    for (const { engine } of pods) {
+      engine.before = () => {
+        asked.resolve();
+        return loading.opened;
+      };
+    }
+    await world.change("lora", { artifactURL: "/adapters/lora-2" });
+    const condition = (type: string) =>
+      world.kubectl("wait", `--for=condition=${type}`, "modeladapter/lora", "--timeout=30s");
+    await asked.promise;
+    await condition("Ready");
+    const waiting = condition("Loaded");
+    loading.open();
+    await waiting;
+    const paths = pods.map(({ engine }) => engine.held.get("lora"));
+    assert.deepEqual(paths, ["/adapters/lora-2", "/adapters/lora-2"]);
+  });
+
   it("without replicas it is on every pod, and on each that comes", async (t) => {
     const world = await World.make(stage, t);
     const [one, two] = await world.pods("pod-1", "pod-2");

@@ -50,7 +50,7 @@ export class TestPod {
   async restartContainer(): Promise<void> {
     this.engine.held.clear();
     this.#restarts++;
-    await this.status({ containerStatuses: [containerStatus(this.#restarts)] });
+    await this.status({ containerStatuses: [containerStatus(this.#restarts, true)] });
   }
 
   async status(status: Pod["status"] & object): Promise<void> {
@@ -105,7 +105,7 @@ export async function makePod(
     phase: "Running",
     podIP: host,
     conditions: [readyCondition(forMs)],
-    containerStatuses: [containerStatus(0)],
+    containerStatuses: [containerStatus(0, forMs !== undefined)],
   });
   return pod;
 }
@@ -118,12 +118,12 @@ function readyCondition(forMs: number | undefined) {
   };
 }
 
-function containerStatus(restartCount: number) {
+function containerStatus(restartCount: number, ready: boolean) {
   return {
     name: ENGINE.name,
     image: ENGINE.image ?? "",
     imageID: "",
-    ready: true,
+    ready,
     restartCount,
     containerID: `containerd://engine-${restartCount}`,
     state: { running: { startedAt: toTimestamp(Date.now() - STABLE_MS) } },

@@ -1,6 +1,7 @@
 /** While an adapter does not serve, its status says why, pod by pod, in words that name the cure. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import type { Reason } from "#api/reasons.ts";
 import { SERVICES } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
 import type { FakeVllm } from "../support/fake-vllm.ts";
@@ -15,7 +16,15 @@ const UPDATING_DISABLED =
 
 /** What an engine refuses for good, and what the status then says. */
 const REFUSALS: Readonly<
-  Record<string, { engine: (engine: FakeVllm) => void; spec?: SpecChange; says: RegExp }>
+  Record<
+    string,
+    {
+      readonly engine: (engine: FakeVllm) => void;
+      readonly spec?: SpecChange;
+      readonly reason?: Reason;
+      readonly says: RegExp;
+    }
+  >
 > = {
   "a key that the engine asks for": {
     engine: (engine) => {
@@ -33,13 +42,19 @@ const REFUSALS: Readonly<
     engine: (engine) => {
       engine.refusal = "main-11-load-bad-rank-64";
     },
-    says: /LoRA rank 64 is greater than max_lora_rank 16/,
+    says: /LoRA rank 64 is greater than max_lora_rank 16: start the engine with --max-lora-rank 64 or more/,
   },
   "an artifact that is not there": {
     engine: (engine) => {
       engine.refusal = "main-09-load-missing-path";
     },
-    says: /No adapter found for/,
+    says: /No adapter found for \/adapters\/lora: check spec\.artifactURL/,
+  },
+  "a URL that is none": {
+    engine: () => {},
+    spec: { artifactURL: "huggingface://lora" },
+    reason: "ValidationFailed",
+    says: /artifactURL must be huggingface:\/\/<organisation>\/<repository>/,
   },
   "a bucket without a sidecar": {
     engine: () => {},
@@ -59,7 +74,8 @@ const REFUSALS: Readonly<
 };
 
 export function reasonTests(stage: Stage): void {
-  for (const [what, { engine, spec, says }] of Object.entries(REFUSALS)) {
+  for (const [what, refusal] of Object.entries(REFUSALS)) {
+    const { engine, spec, reason = "ModelAdapterLoadingError", says } = refusal;
     it(`Failed says the cure: ${what}`, async (t) => {
       const world = await World.make(stage, t);
       const pod = await world.pod("pod-1");
@@ -68,20 +84,19 @@ export function reasonTests(stage: Stage): void {
       const adapter = await world.phase("lora", "Failed");
       const [, scheduled, loaded, bound, ready, ...more] = conditionsOf(adapter);
       assert.match(scheduled ?? "", /^Scheduled=True/);
-      assert.match(loaded ?? "", /^Loaded=False ModelAdapterLoadingError: pod pod-1: /);
-      assert.match(bound ?? "", /^Bound=False ModelAdapterLoadingError: /);
-      assert.match(
-        ready ?? "",
-        /^Ready=False ModelAdapterLoadingError: Loading failed on all pods: pod pod-1: /,
-      );
+      const all = "Loading failed on all pods: pod pod-1: ";
+      assert.ok(loaded?.startsWith(`Loaded=False ${reason}: pod pod-1: `), loaded);
+      assert.ok(bound?.startsWith(`Bound=False ${reason}: ${all}`), bound);
+      assert.ok(ready?.startsWith(`Ready=False ${reason}: ${all}`), ready);
       assert.deepEqual(more, []);
-      for (const text of [loaded, bound, ready, podLinesOf(adapter)[0]]) {
-        assert.match(text ?? "", says);
-      }
-      assert.match(podLinesOf(adapter)[0] ?? "", /^pod-1 Failed ModelAdapterLoadingError: /);
+      const [line] = podLinesOf(adapter);
+      const { summary } = adapter.status ?? {};
+      for (const text of [loaded, bound, ready, line, summary]) assert.match(text ?? "", says);
+      assert.ok(line?.startsWith(`pod-1 Failed ${reason}: `), line);
+      assert.ok(summary?.startsWith(`${reason}: pod-1: `), summary);
       await eventually("told", async () => {
         const last = (await world.events("lora")).at(-1) ?? "";
-        return says.test(last) && last.startsWith("Warning ModelAdapterLoadingError ");
+        return says.test(last) && last.startsWith(`Warning ${reason} `);
       });
       assert.equal(await world.service("lora"), undefined);
     });
@@ -94,7 +109,9 @@ export function reasonTests(stage: Stage): void {
     await world.declare("lora");
     await world.phase("lora", "Failed");
     const wide = await world.kubectl("get", "modeladapters", "-o", "wide");
-    assert.match(wide, /\nlora +Failed +1 +0 +1 .* ModelAdapterLoadingError +base\n/);
+    const reason = `ModelAdapterLoadingError: pod-1: ${UNAUTHORIZED}`;
+    assert.match(wide, /\nlora +Failed +1 +0 +1 /);
+    assert.ok(wide.includes(` ${reason}   base\n`), wide);
     const told = await world.kubectl("describe", "modeladapter", "lora");
     assert.ok(told.includes(UNAUTHORIZED), told);
     const cure = JSON.stringify({ spec: { additionalConfig: { "api-key": "sk-secret" } } });

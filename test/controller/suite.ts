@@ -11,6 +11,7 @@ import { restartTests } from "./restarts.ts";
 import { retryTests } from "./retries.ts";
 import { schedulingTests } from "./scheduling.ts";
 import type { Controller, Stage } from "./stage.ts";
+import { troubleshootingTests } from "./troubleshooting.ts";
 import { updateTests } from "./updates.ts";
 
 /** Beside one another, under one controller, each in a world of its own. */
@@ -25,6 +26,7 @@ const THEMES = [
   leftoverTests,
   updateTests,
   isolationTests,
+  troubleshootingTests,
 ];
 
 /** Most tests wait for something: a dozen at once keep two processors busy. */

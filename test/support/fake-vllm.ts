@@ -136,7 +136,9 @@ async function change(
     return play("main-07-load-duplicate", { "'sql'": `'${name}'` });
   }
   const refusal = state.refusal ?? state.refuses(at);
-  if (refusal !== undefined) return play(refusal);
+  if (refusal !== undefined) {
+    return play(refusal, { "lora ghost": `lora ${name}`, "/no/such/adapter": at });
+  }
   state.held.set(name, at);
   return play("main-05-load-ok", { "'sql'": `'${name}'` });
 }

@@ -1,15 +1,20 @@
 /** What is claimed of each condition, in words that name the cure. */
 import { conditionOf } from "#api/conditions.ts";
 import type { Phase } from "#api/model-adapter.ts";
-import { type AdapterName, CONDITION, type ConditionClaim } from "#api/reasons.ts";
-import { namesOf } from "./pod-lines.ts";
+import {
+  type AdapterName,
+  CONDITION,
+  type ConditionClaim,
+  type ConditionType,
+} from "#api/reasons.ts";
+import { loadingReason, namesOf } from "./pod-lines.ts";
 import { isExhausted, isGivenUp, RETRIES_MAX } from "./retry.ts";
 import type { PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
+import { inOurWords } from "./wording.ts";
 
 export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionClaim[] {
-  const { namespace = "", name } = seen.adapter.metadata;
-  const adapter: AdapterName = { namespace, name };
+  const adapter = nameOf(seen);
   const initialized = CONDITION.initialized();
   // While no pod is left to be chosen, an earlier version may still serve where it is.
   const chosen = choice.selected.length > 0 ? choice.selected : choice.serving;
@@ -20,7 +25,7 @@ export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionCla
     case "Running":
       return [...claims, CONDITION.bound(adapter), CONDITION.ready(adapter)];
     case "Failed": {
-      const reason = "ModelAdapterLoadingError";
+      const reason = loadingReason(seen.adapter.spec);
       const why = `Loading failed on all pods: ${failuresOf(seen.pods).join("; ")}`;
       return [...claims, CONDITION.unbound(reason, why), CONDITION.unready(reason, why)];
     }
@@ -38,7 +43,12 @@ function pendingClaims(seen: Seen): ConditionClaim[] {
   const wasChosen = scheduled !== undefined && scheduled.reason !== "PodNotReady";
   const claims = [wasChosen ? CONDITION.rescheduling(why) : CONDITION.unscheduled(why)];
   if (conditionOf(seen.conditions, "Loaded") !== undefined) claims.push(CONDITION.unloaded(why));
+  if (conditionOf(seen.conditions, "Bound") !== undefined) claims.push(boundClaim(seen, why));
   return [...claims, CONDITION.unready("ModelAdapterUnavailable", why)];
+}
+
+function nameOf({ adapter: { metadata } }: Seen): AdapterName {
+  return { namespace: metadata.namespace ?? "", name: metadata.name };
 }
 
 /** Why no pod is chosen: each pod that matches, with what it lacks. */
@@ -69,8 +79,10 @@ function loadedClaim(seen: Seen, selected: readonly PodSeen[]): ConditionClaim {
     exhausted.length === failing.length &&
     failing.length === 1
   )
-    return CONDITION.retriesExhausted(only.name, only.loadFailure.message);
-  if (failing.length > 0) return CONDITION.loadFailed(failuresOf(failing).join("; "));
+    return CONDITION.retriesExhausted(only.name, inOurWords(only.loadFailure.message));
+  if (failing.length > 0) {
+    return CONDITION.loadFailed(loadingReason(seen.adapter.spec), failuresOf(failing).join("; "));
+  }
   return CONDITION.loading(namesOf(missing));
 }
 
@@ -81,13 +93,13 @@ function failuresOf(pods: readonly PodSeen[]): string[] {
     const next = isGivenUp(failure)
       ? ""
       : ` (retry ${failure.retries + 1} of ${RETRIES_MAX} follows)`;
-    return [`pod ${name}: ${failure.message}${next}`];
+    return [`pod ${name}: ${inOurWords(failure.message)}${next}`];
   });
 }
 
 /** It is loaded, and not yet, or no longer, published. */
 function unpublishedClaims(seen: Seen): ConditionClaim[] {
-  const { namespace, name } = seen.adapter.metadata;
+  const { namespace, name } = nameOf(seen);
   const taken = seen.service.state === "foreign" ? "Service" : "EndpointSlice";
   if (seen.service.state === "foreign" || seen.slice.state === "foreign") {
     const reason = `${taken}CreateError` as const;
@@ -101,20 +113,36 @@ function unpublishedClaims(seen: Seen): ConditionClaim[] {
     const why = seen.publishFailure;
     return [CONDITION.unbound(reason, why), CONDITION.unready(reason, why)];
   }
-  const ready = conditionOf(seen.conditions, "Ready");
-  if (ready === undefined) return [];
-  return [CONDITION.unready("ModelAdapterUnavailable", "Loaded, and about to be published")];
+  return unservedClaims(seen, "Loaded, and about to be published");
 }
 
-/** Ready is not spoken of before it was ever decided; once it was, it must not keep on claiming the past. */
+/** It is not served yet, or no longer. */
 function notYetReady(seen: Seen, { selected }: Choice): ConditionClaim[] {
-  if (conditionOf(seen.conditions, "Ready") === undefined) return [];
   const names = namesOf(selected);
   const before = (seen.adapter.status?.instances ?? []).filter((name) => !names.includes(name));
   if (seen.adapter.spec.replicas === 1 && before.length > 0) {
     const why = `Moving from pod ${before.join(", ")} to pod ${names.join(", ")}`;
-    return [CONDITION.unready("AdapterMigrating", why)];
+    return unservedClaims(seen, why, "AdapterMigrating");
   }
   const why = `No pod serves the adapter now; it is being loaded on ${names.join(", ")}`;
-  return [CONDITION.unready("ModelAdapterUnavailable", why)];
+  return unservedClaims(seen, why);
+}
+
+/** Bound and Ready are not spoken of before they were ever decided; once they were, they must not keep on claiming the past. */
+function unservedClaims(
+  seen: Seen,
+  why: string,
+  reason: "ModelAdapterUnavailable" | "AdapterMigrating" = "ModelAdapterUnavailable",
+): ConditionClaim[] {
+  const isKnown = (type: ConditionType) => conditionOf(seen.conditions, type) !== undefined;
+  return [
+    ...(isKnown("Bound") ? [boundClaim(seen, why)] : []),
+    ...(isKnown("Ready") ? [CONDITION.unready(reason, why)] : []),
+  ];
+}
+
+/** Service and EndpointSlice stay, empty, while no pod serves. */
+function boundClaim(seen: Seen, why: string): ConditionClaim {
+  const exist = seen.service.state === "ours" && seen.slice.state === "ours";
+  return exist ? CONDITION.bound(nameOf(seen)) : CONDITION.unbound("ModelAdapterUnavailable", why);
 }

@@ -1,6 +1,18 @@
 import { conditionOf } from "#api/conditions.ts";
-import type { ModelAdapterStatus } from "#api/model-adapter.ts";
-import { type ConditionClaim, EVENT, type EventText, PHASE_CONDITION } from "#api/reasons.ts";
+import type { ModelAdapterPodStatus, ModelAdapterStatus } from "#api/model-adapter.ts";
+import {
+  type ConditionClaim,
+  EVENT,
+  type EventText,
+  PHASE_CONDITION,
+  type Reason,
+} from "#api/reasons.ts";
+
+/** A pod's line beside the one that it had. */
+interface Change {
+  readonly line: ModelAdapterPodStatus;
+  readonly was: ModelAdapterPodStatus | undefined;
+}
 
 /** The Events that tell of what changed from one written status to the next, in the order of the story. */
 export function eventsOf(
@@ -8,22 +20,47 @@ export function eventsOf(
   after: ModelAdapterStatus,
   selected: readonly string[],
 ): EventText[] {
-  const events: EventText[] = [];
-  const old = (name: string) => before?.pods?.find((pod) => pod.name === name);
-  for (const pod of after.pods ?? []) {
-    if (pod.reason === "MaxRetriesExceeded" && old(pod.name)?.reason !== pod.reason) {
-      events.push(EVENT.maxRetriesExceeded(pod.name, pod.message ?? ""));
-    }
-  }
-  if (selected.length > 0 && scheduledText(before) !== scheduledText(after)) {
-    events.push(EVENT.scheduled(selected));
-  }
-  const loaded = (after.pods ?? []).filter((pod) => {
-    const was = old(pod.name);
-    return pod.state === "Loaded" && (was?.state !== "Loaded" || was.version !== pod.version);
-  });
-  if (loaded.length > 0) events.push(EVENT.loaded(loaded.map((pod) => pod.name)));
-  return [...events, ...phaseEvent(before, after)];
+  const changes = (after.pods ?? []).map((line) => ({
+    line,
+    was: before?.pods?.find((pod) => pod.name === line.name),
+  }));
+  const isNewlyChosen = selected.length > 0 && scheduledText(before) !== scheduledText(after);
+  return [
+    ...exhaustedEvents(changes),
+    // When no pod is left, the phase tells of it.
+    ...(after.phase === "Failed" ? [] : failedEvents(changes)),
+    ...(isNewlyChosen ? [EVENT.scheduled(selected)] : []),
+    ...loadedEvents(changes),
+    ...phaseEvents(before, after),
+  ];
+}
+
+function exhaustedEvents(changes: readonly Change[]): EventText[] {
+  return changes
+    .filter(
+      ({ line: { reason }, was }) => reason === "MaxRetriesExceeded" && was?.reason !== reason,
+    )
+    .map(({ line: { name, message = "" } }) => EVENT.maxRetriesExceeded(name, message));
+}
+
+/** Pods that are given up while others serve, or still may. */
+function failedEvents(changes: readonly Change[]): EventText[] {
+  const failed = changes
+    .filter(({ line, was }) => line.state === "Failed" && was?.state !== "Failed")
+    .map(({ line }) => line)
+    .filter(({ reason }) => reason !== "MaxRetriesExceeded");
+  const [first] = failed;
+  if (first === undefined) return [];
+  const why = failed.map(({ name, message }) => `pod ${name}: ${message}`).join("; ");
+  return [EVENT.failed(first.reason as Reason, why)];
+}
+
+function loadedEvents(changes: readonly Change[]): EventText[] {
+  const loaded = changes.filter(
+    ({ line, was }) =>
+      line.state === "Loaded" && (was?.state !== "Loaded" || was.version !== line.version),
+  );
+  return loaded.length === 0 ? [] : [EVENT.loaded(loaded.map(({ line }) => line.name))];
 }
 
 function scheduledText(status: ModelAdapterStatus | undefined): string | undefined {
@@ -32,14 +69,14 @@ function scheduledText(status: ModelAdapterStatus | undefined): string | undefin
 }
 
 /** A phase that was worth writing down is worth an Event; Scheduled has its own. */
-function phaseEvent(
+function phaseEvents(
   before: ModelAdapterStatus | undefined,
   after: ModelAdapterStatus,
 ): EventText[] {
   const { phase } = after;
   if (phase === undefined || phase === before?.phase || phase === "Scheduled") return [];
   const condition = conditionOf(after.conditions, PHASE_CONDITION[phase]);
-  if (condition === undefined) return [];
-  const isTrouble = condition.status === "False" && phase !== "Loading";
-  return [EVENT.ofCondition(isTrouble ? "Warning" : "Normal", condition as ConditionClaim)];
+  // An adapter that is being deleted is Pending with its pods chosen: who deleted it knows.
+  if (condition === undefined || (phase === "Pending" && condition.status === "True")) return [];
+  return EVENT.ofCondition(condition as ConditionClaim);
 }

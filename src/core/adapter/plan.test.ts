@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { versionOf } from "#api/adapter-version.ts";
-import type { ModelAdapter } from "#api/model-adapter.ts";
+import { MESSAGE_LENGTH_MAX, type ModelAdapter, SUMMARY_LENGTH_MAX } from "#api/model-adapter.ts";
 import { ANNOTATION, FINALIZER } from "#api/names.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import { eventsOf } from "./events.ts";
@@ -221,6 +221,23 @@ test("a final error is Failed with the engine's words, and tried again slowly", 
   assert.match(ready?.message ?? "", /Loading failed on all pods: pod p: rank 64 > 16/);
 });
 
+test("every condition is about the spec as it is, whatever the phase", () => {
+  const loading = pod("p", { busy: "loading" });
+  const failed = pod("p", {
+    loadFailure: { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" },
+  });
+  const served = { pods: [pod("p", { held: "current" })], ...published("p") };
+  for (const first of [seen(served), seen({ pods: [failed] })]) {
+    for (const pods of [[], [loading], [pod("p", { held: "outdated", known: true })]]) {
+      const next = after(first, plan(first), { pods });
+      const metadata = { ...next.adapter.metadata, generation: 2 };
+      const made = plan({ ...next, adapter: { ...next.adapter, metadata } });
+      const generations = made.status?.conditions?.map((one) => one.observedGeneration);
+      assert.deepEqual(new Set(generations), new Set([2]), `${shown(made)?.join("\n")}`);
+    }
+  }
+});
+
 test("one pod that refuses does not keep the others from serving", () => {
   const failure = { atMs: NOW, retries: 0, retriable: false, message: "out of memory" };
   const pods = [pod("bad", { loadFailure: failure }), pod("good", { held: "current" })];
@@ -235,6 +252,138 @@ test("one pod that refuses does not keep the others from serving", () => {
       ["good", "Loaded"],
     ],
   );
+});
+
+test("a pod that is given up while others serve is told of; all of them are told of once", () => {
+  const failure = { atMs: NOW, retries: 0, retriable: false, message: "out of memory" };
+  const bad = pod("bad", { loadFailure: failure });
+  const good = pod("good", { held: "current" });
+  const running = seen({ pods: [pod("bad", { busy: "loading" }), good], ...published("good") });
+  const served = after(running, plan(running), { pods: [bad, good] });
+  assert.deepEqual(told(served, plan(served)), [
+    "Warning ModelAdapterLoadingError pod bad: out of memory",
+  ]);
+  const settled = after(served, plan(served));
+  assert.deepEqual(told(settled, plan(settled)), []);
+  const loading = seen({ pods: [pod("bad", { busy: "loading" })] });
+  const failed = after(loading, plan(loading), { pods: [bad] });
+  assert.deepEqual(told(failed, plan(failed)), [
+    "Warning ModelAdapterLoadingError Loading failed on all pods: pod bad: out of memory",
+  ]);
+});
+
+test("a spec that cannot be meant is told apart from a load that failed", () => {
+  const message = "artifactURL must be huggingface://<organisation>/<repository>";
+  const loadFailure = { atMs: NOW, retries: 0, retriable: false, message };
+  const made = plan(
+    seen({
+      adapter: adapter({ artifactURL: "huggingface://gpt2" }),
+      pods: [pod("p", { loadFailure })],
+    }),
+  );
+  assert.deepEqual(shown(made)?.slice(2), [
+    `Loaded=False ValidationFailed: pod p: ${message}`,
+    `Bound=False ValidationFailed: Loading failed on all pods: pod p: ${message}`,
+    `Ready=False ValidationFailed: Loading failed on all pods: pod p: ${message}`,
+  ]);
+  assert.equal(made.status?.pods?.[0]?.reason, "ValidationFailed");
+});
+
+test("an engine's words are without noise, and with the cure", () => {
+  const said: [string, string][] = [
+    [
+      "the engine answered 500: Call to add_lora method failed: Worker failed with error 'LoRA rank 64 is greater than max_lora_rank 16.', please check the stack trace above for the root cause",
+      "the engine refuses the adapter: LoRA rank 64 is greater than max_lora_rank 16: start the engine with --max-lora-rank 64 or more, or train with a lower r",
+    ],
+    [
+      "Loading lora a failed: No adapter found for /no/such",
+      "Loading lora a failed: No adapter found for /no/such: check spec.artifactURL; a path has to be mounted in the engine's container",
+    ],
+    [
+      "Secret default/keys has no key vllm",
+      "Secret default/keys has no key vllm: add it, or correct the reference",
+    ],
+    ["connection refused", "connection refused"],
+  ];
+  for (const [words, ours] of said) {
+    // A controller that comes after finds what this one wrote.
+    for (const message of [words, ours]) {
+      const loadFailure = { atMs: NOW, retries: 0, retriable: false, message };
+      const { status } = plan(seen({ pods: [pod("p", { loadFailure })] }));
+      assert.equal(status?.pods?.[0]?.message, ours);
+      assert.equal(
+        status?.conditions?.at(-1)?.message,
+        `Loading failed on all pods: pod p: ${ours}`,
+      );
+    }
+  }
+});
+
+const refused = { atMs: NOW, retries: 1, retriable: true, message: "connection refused" };
+const final = { atMs: NOW, retries: 0, retriable: false, message: "rank 64 > 16" };
+const served = pod("ok", { held: "current" });
+const summaries: [string, Partial<Seen>, string][] = [
+  [
+    "no pod matches",
+    {},
+    "PodNotReady: No pod matches spec.podSelector: check that the base model's pods run in this namespace and carry its labels",
+  ],
+  [
+    "pods of which the same is to be told stand together",
+    {
+      pods: [
+        ...["a", "b", "c"].map((name) => pod(name, { readySinceMs: undefined })),
+        pod("d", { enabled: false }),
+      ],
+    },
+    "PodNotReady: a and 2 more: The pod is not Ready; d: The pod lacks the label adapter.model.aibrix.ai/enabled=true",
+  ],
+  ["a load is under way", { pods: [pod("a", { busy: "loading" })] }, "Loading"],
+  [
+    "a retry follows, another pod has failed for good",
+    { pods: [pod("a", { loadFailure: refused }), pod("b", { loadFailure: final })] },
+    "ModelAdapterLoadingError: b: rank 64 > 16; a: connection refused (retry 2 of 5 follows)",
+  ],
+  [
+    "all have failed",
+    { pods: [pod("a", { loadFailure: final })] },
+    "ModelAdapterLoadingError: a: rank 64 > 16",
+  ],
+  ["it serves", { pods: [served], ...published("ok") }, "ModelAdapterAvailable"],
+  [
+    "it serves, not everywhere",
+    { pods: [served, pod("a", { loadFailure: final })], ...published("ok") },
+    "ModelAdapterAvailable, but a: rank 64 > 16",
+  ],
+  [
+    "it serves on the one pod that was asked for",
+    {
+      adapter: adapter({ replicas: 1 }),
+      pods: [served, pod("a", { readySinceMs: undefined })],
+      ...published("ok"),
+    },
+    "ModelAdapterAvailable",
+  ],
+  [
+    "the name is somebody else's",
+    { pods: [served], service: { state: "foreign" } },
+    "ServiceCreateError: Service default/qwen-code-lora exists and belongs to somebody else: delete or rename it, or give the adapter another name",
+  ],
+];
+for (const [name, change, text] of summaries) {
+  test(`one line says why: ${name}`, () => {
+    assert.equal(plan(seen(change)).status?.summary, text);
+  });
+}
+
+test("what is told of a thousand pods fits into the status", () => {
+  const pods = Array.from({ length: 1000 }, (_, at) =>
+    pod(`pod-${at}`, { loadFailure: { ...final, message: `${at} ${"x".repeat(1000)}` } }),
+  );
+  const { status } = plan(seen({ pods }));
+  const lengths = status?.conditions?.map(({ message }) => message.length) ?? [];
+  assert(Math.max(...lengths) <= MESSAGE_LENGTH_MAX, `${lengths}`);
+  assert((status?.summary?.length ?? 0) <= SUMMARY_LENGTH_MAX);
 });
 
 test("all pods gone after Running: Pending, not ready, nothing published", () => {
@@ -290,6 +439,12 @@ test("deletion: out of traffic, drained, unloaded, let go; an engine that is sil
   assert.deepEqual([first.publish.withdraw, first.operations], [true, []]);
   assert.equal(first.status?.phase, "Pending");
   assert.deepEqual(first.status?.instances, []);
+  assert.equal(first.status?.summary, "ModelAdapterUnavailable: The adapter is being deleted");
+
+  const alive = seen({ pods: [pod("a", { held: "current" })], ...published("a") });
+  const served = after(alive, plan(alive));
+  const ending = { ...served, adapter: { ...served.adapter, metadata: dying.metadata } };
+  assert.deepEqual(told(ending, plan(ending)), []);
 
   const left = { held: "current", routedAtMs: NOW } as const;
   const draining = [pod("a", left), pod("b", { held: "absent" })];
@@ -362,6 +517,10 @@ test("a new version goes out pod by pod, out of traffic and drained, and a bad o
   assert.equal(stopped.status?.phase, "Running");
   assert.equal(stopped.status?.pods?.[0]?.message, "bad weights");
   assert(shown(stopped)?.includes("Loaded=False ModelAdapterLoadingError: pod a: bad weights"));
+  assert.equal(
+    stopped.status?.summary,
+    "ModelAdapterAvailable, but a: bad weights; b: It serves the earlier version until its turn comes",
+  );
 });
 
 test("the only pod that serves is replaced in place", () => {

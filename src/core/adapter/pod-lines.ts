@@ -3,15 +3,24 @@
  * also the record that the pod's engine may hold the adapter; it stays until the engine has answered otherwise.
  */
 import { versionOf } from "#api/adapter-version.ts";
-import { redactArtifactUrl } from "#api/artifact-url.ts";
-import { INSTANCES_MAX, type ModelAdapterPodStatus } from "#api/model-adapter.ts";
+import { parseArtifactUrl, redactArtifactUrl } from "#api/artifact-url.ts";
+import {
+  INSTANCES_MAX,
+  type ModelAdapterPodStatus,
+  type ModelAdapterSpec,
+} from "#api/model-adapter.ts";
 import type { Reason } from "#api/reasons.ts";
+import { UserError } from "#base/errors.ts";
 import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
 import { type Failure, type PodSeen, type Seen, timestampOf } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
+import { inOurWords } from "./wording.ts";
 
 type Line = ModelAdapterPodStatus;
+
+const SILENT = "The engine does not answer; the load is tried all the same";
+const OUTDATED = "It serves the earlier version until its turn comes";
 
 type Details = Omit<Partial<Line>, "name" | "state" | "reason"> & { reason?: Reason };
 
@@ -38,24 +47,46 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
   const failure = pod.loadFailure;
   if (failure === undefined || pod.busy === "loading") {
-    return line(pod, "Loading", { reason: "Loading", ...heldVersion(seen, pod) });
+    return line(pod, "Loading", {
+      reason: "Loading",
+      ...whyLoading(pod),
+      ...heldVersion(seen, pod),
+    });
   }
   return failedLine(seen, pod, failure);
 }
 
 function failedLine(seen: Seen, pod: PodSeen, failure: Failure): Line {
-  const { message, retries } = failure;
+  const { retries } = failure;
+  const message = inOurWords(failure.message);
   const nextRetryTime = timestampOf(seen, nextLoadMs(failure));
   const how = { message, retries, nextRetryTime, ...heldVersion(seen, pod) };
   if (!isGivenUp(failure)) {
-    return line(pod, "Retrying", { reason: failedReason(failure), ...how });
+    return line(pod, "Retrying", { reason: failedReason(seen, failure), ...how });
   }
-  const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(failure);
+  const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(seen, failure);
   return line(pod, "Failed", { reason, ...how });
 }
 
-function failedReason(failure: Failure): Reason {
-  return failure.isCapacity === true ? "Capacity" : "ModelAdapterLoadingError";
+/** What a load waits for, or may wait for. */
+function whyLoading(pod: PodSeen): Details {
+  if (pod.held === "silent") return { message: SILENT };
+  return pod.held === "outdated" && pod.busy === undefined ? { message: OUTDATED } : {};
+}
+
+function failedReason({ adapter }: Seen, failure: Failure): Reason {
+  return failure.isCapacity === true ? "Capacity" : loadingReason(adapter.spec);
+}
+
+/** Why no load can succeed, or one did not: what cannot be meant is told apart from what did not work. */
+export function loadingReason({ artifactURL }: ModelAdapterSpec) {
+  try {
+    parseArtifactUrl(artifactURL);
+    return "ModelAdapterLoadingError";
+  } catch (error) {
+    if (error instanceof UserError) return "ValidationFailed";
+    throw error;
+  }
 }
 
 function loadedLine(seen: Seen, pod: PodSeen): Line {
@@ -101,7 +132,11 @@ function leftoverLine(pod: PodSeen): Line {
   // Its engine never said that it does not have it; what is to be told is still that it was given up.
   if (pod.loadFailure !== undefined && isExhausted(pod.loadFailure)) {
     const { message, retries } = pod.loadFailure;
-    return line(pod, "Unloading", { reason: "MaxRetriesExceeded", message, retries });
+    return line(pod, "Unloading", {
+      reason: "MaxRetriesExceeded",
+      message: inOurWords(message),
+      retries,
+    });
   }
   const isGone = pod.readySinceMs === undefined;
   const waits = isGone ? "It is unloaded when the pod is Ready again" : undefined;

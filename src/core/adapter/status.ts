@@ -1,17 +1,25 @@
 /** What is told of an adapter: phase, counts, conditions, a line per pod. A projection of facts, never read back as one. */
 import { withClaims } from "#api/conditions.ts";
-import type { ModelAdapterPodStatus, ModelAdapterStatus, Phase } from "#api/model-adapter.ts";
+import type {
+  ModelAdapterPodStatus,
+  ModelAdapterSpec,
+  ModelAdapterStatus,
+  Phase,
+} from "#api/model-adapter.ts";
 import { CONDITION } from "#api/reasons.ts";
 import { claimsOf } from "./claims.ts";
 import { namesOf, podLines } from "./pod-lines.ts";
 import { isGivenUp } from "./retry.ts";
 import { type PodSeen, publishedPods, type Seen, timestampOf } from "./seen.ts";
 import type { Choice } from "./select.ts";
+import { deletionSummary, summaryOf } from "./summary.ts";
 
 /** What the status should say. */
 export function statusOf(seen: Seen, choice: Choice): ModelAdapterStatus {
   const { spec } = seen.adapter;
   const phase = phaseOf(seen, choice);
+  const conditions = conditionsAfter(seen, claimsOf(seen, choice, phase));
+  const pods = podLines(seen, choice);
   const candidates = seen.pods.filter(
     (pod) => pod.matches && pod.enabled && !pod.terminating && pod.readySinceMs !== undefined,
   );
@@ -21,11 +29,18 @@ export function statusOf(seen: Seen, choice: Choice): ModelAdapterStatus {
     candidates: candidates.length,
     desiredReplicas: spec.replicas ?? choice.selected.length,
     readyReplicas: choice.serving.length,
-    conditions: conditionsAfter(seen, claimsOf(seen, choice, phase)),
+    conditions,
     instances: namesOf(choice.serving),
-    pods: podLines(seen, choice),
+    pods,
+    summary: summaryOf(phase, conditions, pods.filter(isOfInterest(spec, choice))),
   };
 }
+
+/** Where one pod is enough, the others matter only while it does not serve. */
+const isOfInterest =
+  ({ replicas }: ModelAdapterSpec, { serving }: Choice) =>
+  ({ name }: ModelAdapterPodStatus) =>
+    replicas === undefined || serving.length === 0 || serving.some((pod) => pod.name === name);
 
 /** What is told while the object goes: nothing serves any more. */
 export function deletionStatus(seen: Seen, remaining: readonly PodSeen[]): ModelAdapterStatus {
@@ -35,14 +50,16 @@ export function deletionStatus(seen: Seen, remaining: readonly PodSeen[]): Model
     const message = pod.unloadFailure?.message;
     return message === undefined ? line : { ...line, message };
   });
+  const unready = CONDITION.unready("ModelAdapterUnavailable", why);
   return {
     ...seen.adapter.status,
     phase: "Pending",
     observedGeneration: generationOf(seen),
     readyReplicas: 0,
-    conditions: conditionsAfter(seen, [CONDITION.unready("ModelAdapterUnavailable", why)]),
+    conditions: conditionsAfter(seen, [unready]),
     instances: [],
     pods: lines.sort((a, b) => (a.name < b.name ? -1 : 1)),
+    summary: deletionSummary(unready, lines),
   };
 }
 
