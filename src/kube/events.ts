@@ -35,6 +35,8 @@ const REMEMBERED_MS = 50 * 60_000;
 /** An object that has more to say than this is cut short: `burst` events, then one every five minutes. */
 const SPAM_BURST = 25;
 const SPAM_REFILL_MS = 5 * 60_000;
+/** Events on their way at once: enough to keep up, too few to delay what the API server has to do besides. */
+const SENDERS = 4;
 const MESSAGE_LENGTH_MAX = 8 * 1024;
 const SEND_TRIES_MAX = 5;
 const RETRY_BASE_MS = 500;
@@ -42,6 +44,8 @@ const RETRY_MAX_MS = 10_000;
 const FLUSH_MS_MAX = 2_000;
 
 interface Pending {
+  /** Of the object. */
+  readonly id: string;
   /** What names the object; the object itself would be held for as long as the event waits. */
   readonly about: KubeEvent["involvedObject"];
   readonly type: EventType;
@@ -75,7 +79,9 @@ class Recorder {
   readonly #pending = new Map<string, Pending>();
   readonly #sent = new Map<string, Sent>();
   readonly #spam = new Map<string, { tokens: number; atMs: number }>();
-  #wake: () => void = () => {};
+  /** The objects that an event is being sent of. */
+  readonly #sending = new Set<string>();
+  #idle: (() => void)[] = [];
   #serial = 0;
   #isStopped = false;
 
@@ -101,6 +107,7 @@ class Recorder {
       if (oldest !== undefined) this.#pending.delete(oldest);
     }
     const event = {
+      id,
       about: referenceTo(object),
       type,
       reason,
@@ -113,7 +120,7 @@ class Recorder {
     this.#wake();
   }
 
-  /** Sends what waits, one at a time: the order of a story matters more than its speed. */
+  /** Sends what waits: of one object one at a time, since the order of a story matters more than its speed. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#deps;
     const giveUp = new AbortController();
@@ -125,19 +132,31 @@ class Recorder {
     };
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    while (!giveUp.signal.aborted) {
-      const [next] = this.#pending;
-      if (next !== undefined) {
-        this.#pending.delete(next[0]);
-        await this.#deliver(next[0], next[1], giveUp.signal);
-      } else if (this.#isStopped) break;
-      else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
+    const send = async () => {
+      while (!giveUp.signal.aborted && !(this.#isStopped && this.#pending.size === 0)) {
+        const next = this.#next();
+        if (next === undefined) await new Promise<void>((resolve) => this.#idle.push(resolve));
+        else await this.#deliver(...next, giveUp.signal);
       }
-    }
+    };
+    await Promise.all(Array.from({ length: SENDERS }, send));
     cancel();
+  }
+
+  /** The oldest event of an object that none is being sent of. */
+  #next(): [string, Pending] | undefined {
+    for (const [key, event] of this.#pending) {
+      if (this.#sending.has(event.id)) continue;
+      this.#pending.delete(key);
+      return [key, event];
+    }
+    return undefined;
+  }
+
+  #wake(): void {
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const resolve of idle) resolve();
   }
 
   /** A token bucket per object. */
@@ -150,6 +169,13 @@ class Recorder {
   }
 
   async #deliver(key: string, event: Pending, signal: AbortSignal): Promise<void> {
+    this.#sending.add(event.id);
+    await this.#sendUntilSure(key, event, signal);
+    this.#sending.delete(event.id);
+    this.#wake();
+  }
+
+  async #sendUntilSure(key: string, event: Pending, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#deps;
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
