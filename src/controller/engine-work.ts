@@ -19,7 +19,7 @@ import { attemptOf, LATE_LOAD_MS, type Memory, type Work } from "./memory.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
-import { Slots, type Turns } from "./slots.ts";
+import { Slots } from "./slots.ts";
 
 /** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
 interface Order {
@@ -69,7 +69,6 @@ export class EngineWork {
     work.busy = kind === "load" ? "loading" : "unloading";
     work.loadingVersion = kind === "load" ? versionOf(adapter.spec) : undefined;
     const startedMs = this.#deps.clock.now();
-    work.busySinceMs = startedMs;
     const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
       .then(() => this.#inTurn(order, signal))
@@ -79,7 +78,6 @@ export class EngineWork {
         if (work.abort !== abort) return;
         work.abort = undefined;
         work.busy = undefined;
-        work.busySinceMs = undefined;
         work.loadingVersion = undefined;
         this.#deps.onEnd(adapter);
       });
@@ -94,16 +92,11 @@ export class EngineWork {
 
   async #inTurn(order: Order, signal: AbortSignal): Promise<void> {
     const { pod, work } = order;
-    const begin = () => {
-      work.turns = undefined;
-      work.busySinceMs = this.#deps.clock.now();
-      return this.#operate(order, signal);
-    };
-    const wait = (turns: Turns) => {
-      work.turns = turns;
-    };
+    const operate = () => this.#operate(order, signal);
     try {
-      await this.#slots.run(keyOf(pod), begin, signal, wait);
+      await this.#slots.run(keyOf(pod), operate, signal, (turns) => {
+        work.turns = turns;
+      });
     } finally {
       work.turns = undefined;
     }

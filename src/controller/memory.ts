@@ -20,8 +20,7 @@ export const LATE_LOAD_MS = 60_000;
 /** What is going on with one adapter on one pod, and how the last tries went. */
 export interface Work {
   busy: PodSeen["busy"];
-  busySinceMs: number | undefined;
-  /** Set while it waits for its turn. */
+  /** Set while something is under way, or waits for its turn. */
   turns: Turns | undefined;
   /** The version that is being loaded. */
   loadingVersion: string | undefined;
@@ -269,7 +268,6 @@ function keyOf({ metadata }: ModelAdapter): string {
 /** Nothing has happened yet. */
 const workFrom = (startedMs: number): Work => ({
   busy: undefined,
-  busySinceMs: undefined,
   turns: undefined,
   loadingVersion: undefined,
   abort: undefined,

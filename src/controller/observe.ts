@@ -93,7 +93,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     recorded,
     known: answer.state === "listed" && isKnown(adapter, { root: answer.root, isLeft, records }),
     busy: work.busy,
-    busySinceMs: work.turns?.movedMs ?? work.busySinceMs,
+    stalledSinceMs: work.turns?.movedMs,
     loadingVersion: work.loadingVersion,
     loadFailure: memory.loadFailure(adapter, work),
     unloadFailure: work.unloadFailure,

@@ -9,9 +9,9 @@ const SLOW_MS = 10_000;
 /** Slow ones and others on one pod. */
 const PER_POD_SLOW_MAX = 32;
 
-/** The operations on one pod, seen by one that waits for its turn. */
+/** The operations on one pod, as one of them sees them. */
 export interface Turns {
-  /** When one of them last came to its end: as long as they do, all will have their turn. Milliseconds since the epoch. */
+  /** When one of them last succeeded, or the first began: as long as they do, all will have their turn. Milliseconds since the epoch. */
   movedMs: number;
 }
 
@@ -35,22 +35,22 @@ export class Slots {
     this.#clock = clock;
   }
 
-  /** Runs `work` as soon as the pod has a place for it; `onWait` hears what it waits for until then. */
+  /** Runs `work` as soon as the pod has a place for it; `onQueue` hears at once in whose company. */
   async run(
     pod: string,
     work: () => Promise<void>,
     signal: AbortSignal,
-    onWait?: (turns: Turns) => void,
+    onQueue?: (turns: Turns) => void,
   ): Promise<void> {
     const entry = this.#pods.get(pod) ?? this.#fresh();
     this.#pods.set(pod, entry);
     entry.users++;
-    onWait?.(entry);
+    onQueue?.(entry);
     try {
       const quick = () => whileQuick(entry.quick, this.#clock, SLOW_MS, work, signal);
       await entry.all.run(quick, signal);
-    } finally {
       entry.movedMs = this.#clock.now();
+    } finally {
       if (--entry.users === 0) this.#pods.delete(pod);
     }
   }

@@ -35,7 +35,7 @@ interface WorldPod {
 interface Memory {
   held: Held;
   busy: "loading" | "unloading" | undefined;
-  busySinceMs: number | undefined;
+  stalledSinceMs: number | undefined;
   doneAtMs: number;
   loadingVersion: string | undefined;
   loadsVersion: number;
@@ -316,7 +316,7 @@ class PlannerWorld {
     }
     this.outcome.operations++;
     memory.busy = kind === "load" ? "loading" : "unloading";
-    memory.busySinceMs = this.#nowMs;
+    memory.stalledSinceMs = this.#nowMs;
     memory.touched = true;
     memory.loadsVersion = this.#version;
     memory.loadingVersion = kind === "load" ? versionOf(this.#adapter.spec) : undefined;
@@ -340,7 +340,7 @@ class PlannerWorld {
         known: true,
         recorded: memory.touched || this.#recorded().has(pod.name),
         busy: memory.busy,
-        busySinceMs: memory.busy && memory.busySinceMs,
+        stalledSinceMs: memory.busy && memory.stalledSinceMs,
         loadingVersion: memory.loadingVersion,
         loadFailure: memory.failedVersion === this.#version ? memory.loadFailure : undefined,
         unloadFailure: memory.unloadFailure,
@@ -424,7 +424,7 @@ class PlannerWorld {
     const fresh: Memory = {
       held: "unasked",
       busy: undefined,
-      busySinceMs: undefined,
+      stalledSinceMs: undefined,
       doneAtMs: 0,
       loadingVersion: undefined,
       loadsVersion: 0,

@@ -47,7 +47,7 @@ function pod(name: string, change: Partial<PodSeen> = {}): PodSeen {
     recorded: true,
     known: true,
     busy: undefined,
-    busySinceMs: undefined,
+    stalledSinceMs: undefined,
     loadingVersion: undefined,
     loadFailure: undefined,
     unloadFailure: undefined,
@@ -476,9 +476,9 @@ test("deletion, when many were deleted at once: an engine that answers has its t
   const untried = look({});
   assert.deepEqual(untried.operations, [{ kind: "unload", pod: "a" }]);
   assert.equal(untried.metadata.finalizer, undefined);
-  const trying = look({ busy: "unloading", busySinceMs: nowMs - 2000 });
+  const trying = look({ busy: "unloading", stalledSinceMs: nowMs - 2000 });
   assert.deepEqual([trying.metadata.finalizer, trying.wakeAtMs], [undefined, nowMs + 1000]);
-  const hanging = look({ busy: "unloading", busySinceMs: nowMs - 3000 });
+  const hanging = look({ busy: "unloading", stalledSinceMs: nowMs - 3000 });
   assert.deepEqual([hanging.metadata.finalizer, hanging.tombstones.length], ["remove", 1]);
 });
 

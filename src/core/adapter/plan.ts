@@ -168,7 +168,7 @@ function planDeletion(seen: Seen, doomedMs: number): Plan {
       : nextAfter(seen.nowMs, [
           endMs,
           ...remaining.flatMap(unloadMoments),
-          ...remaining.map((pod) => (pod.busySinceMs ?? 0) + UNLOAD_GRACE_MS),
+          ...remaining.map((pod) => (pod.stalledSinceMs ?? 0) + UNLOAD_GRACE_MS),
         ]),
   };
 }
@@ -178,7 +178,7 @@ function isComing({ nowMs }: Seen, pod: PodSeen): boolean {
   if (!holdsOurs(pod) || pod.readySinceMs === undefined || pod.unloadFailure !== undefined) {
     return false;
   }
-  return nowMs < (pod.busySinceMs ?? nowMs) + UNLOAD_GRACE_MS;
+  return nowMs < (pod.stalledSinceMs ?? nowMs) + UNLOAD_GRACE_MS;
 }
 
 /** The engine does not list it; only a load that was broken off could still bring it. */

@@ -53,8 +53,8 @@ export interface PodSeen {
   readonly known: boolean;
   /** The operation for this adapter that is under way on this pod. */
   readonly busy: "loading" | "unloading" | undefined;
-  /** Since when, milliseconds since the epoch; while it waits for others on the pod, since one of those ended. */
-  readonly busySinceMs: number | undefined;
+  /** While it is, or waits for its turn: since when no operation on the pod has succeeded, milliseconds since the epoch. */
+  readonly stalledSinceMs: number | undefined;
   /** The version that is being loaded. */
   readonly loadingVersion: string | undefined;
   readonly loadFailure: Failure | undefined;
