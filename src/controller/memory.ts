@@ -253,7 +253,10 @@ function keyOf({ metadata }: ModelAdapter): string {
 function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
   work.lossesMs = [...work.lossesMs.filter((ms) => nowMs - ms < LOSSES_WITHIN_MS), nowMs];
   const count = work.lossesMs.length;
-  if (count < LOSSES_MAX) return;
+  // Loads that failed since have a back-off of their own, which goes on.
+  const isFailing =
+    work.loadFailure !== undefined && work.failedGeneration === adapter.metadata.generation;
+  if (count < LOSSES_MAX || isFailing) return;
   work.failedGeneration = adapter.metadata.generation;
   work.loadFailure = {
     atMs: nowMs,
