@@ -291,7 +291,9 @@ function hasRetries({ metadata: { annotations } }: ModelAdapter): boolean {
 function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
   work.lossesMs = [...work.lossesMs.filter((ms) => nowMs - ms < LOSSES_WITHIN_MS), nowMs];
   const count = work.lossesMs.length;
-  if (count < LOSSES_MAX) return;
+  // Loads that failed since have a back-off of their own, which goes on.
+  const isFailing = work.loadFailure !== undefined && work.failedAttempt === attemptOf(adapter);
+  if (count < LOSSES_MAX || isFailing) return;
   work.failedAttempt = attemptOf(adapter);
   work.loadFailure = {
     atMs: nowMs,

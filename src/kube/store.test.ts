@@ -34,6 +34,17 @@ test("a list that was taken before our write does not take it back, a later one 
   assert.equal(store.size, 0);
 });
 
+test("the answer to a write that comes after the watch has shown the object's end does not bring it back", () => {
+  const store = new Store<KubeObject>();
+  store.replace([], "10");
+  store.upsert(object("a", 11));
+  store.remove(object("a", 12));
+  store.written(object("a", 11));
+  assert.equal(store.size, 0);
+  store.written(object("a", 13));
+  assert.equal(store.size, 1);
+});
+
 test("an index follows its objects", () => {
   const store = new Store<KubeObject>({ label: (o) => Object.values(o.metadata.labels ?? {}) });
   const labelled = (version: number, ...values: string[]) => ({

@@ -76,6 +76,9 @@ export class Store<T extends KubeObject> implements StoreReader<T> {
   }
 
   written(object: T): void {
+    // The watch was further already, and showed that it is gone.
+    const isSeen = compareVersions(object, versioned(this.#seen)) <= 0;
+    if (isSeen && !this.#objects.has(keyOf(object))) return;
     this.#take(object);
   }
 

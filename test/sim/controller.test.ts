@@ -63,6 +63,11 @@ const ONCE_WRONG: readonly (readonly [number, string, Edition?])[] = [
   [6039, "endpoints of ours stayed under a foreign Service"],
   [11243, "what a controller had not heard of when it began counted as known to it"],
   [11442, "a load went on where the pod was about to go"],
+  [99, "a Secret that had never been read counted as changed once it was", 2],
+  [1366, "a controller that led before spoke for the one that leads now", 2],
+  [5986, "writes were counted without their reasons", 2],
+  [6353, "the answer to a write brought back what the watch had shown to be gone", 2],
+  [8589, "an eviction cut the pause after loads that had failed short", 2],
   [6655, "an earlier version served, and the conditions said that nothing did"],
 ];
 

@@ -3,6 +3,7 @@
  * people, all of them from one seed. The invariants are checked after every event; the same seed gives the same run, byte for byte.
  */
 import { LABEL } from "#api/names.ts";
+import { keyOf } from "#kube/client.ts";
 import { ApiNetwork } from "./api-network.ts";
 import { ApiServer, type Change } from "./api-server.ts";
 import type { Bug } from "./bug.ts";
@@ -133,6 +134,8 @@ class World {
       onLog: (host, level, message, fields) => {
         const line = `${host.name} ${level} ${message} ${JSON.stringify(fields)}`;
         this.#note(line);
+        // A load may fail before any engine is asked.
+        if (/error loading/.test(message)) this.#writes.caused(String(fields["ModelAdapter"]));
         if (line.includes(SECRET_MARK)) this.#report("secret-told", line);
         if (/TypeError|RangeError|bug:/.test(line)) this.#report("crash", line);
       },
@@ -213,6 +216,10 @@ class World {
     if (call.kind !== "list") this.#chaos.called(call.host);
     const { host, pod, kind, name } = call;
     if (kind !== "list") this.#note(`${host.name} ${kind} ${name} on ${pod?.name}`);
+    if (kind !== "list" && pod !== undefined) {
+      // That it begins, and how it ends.
+      for (let told = 0; told < 2; told++) this.#writes.caused(pod.keyOf(name));
+    }
     this.#calls.called(call);
     this.#rest.called(call);
   }
@@ -227,7 +234,12 @@ class World {
     }
     this.#history.note(change);
     if (actor === "kubelet") this.#rest.disturbed();
-    if (!actor.startsWith("controller")) return;
+    if (!actor.startsWith("controller")) {
+      const object = after ?? before;
+      const isOnes = plural !== "pods" && plural !== "secrets" && object !== undefined;
+      this.#writes.caused(isOnes ? keyOf(object) : "");
+      return;
+    }
     if (plural !== "leases") {
       this.#counts.writes++;
       this.#rest.wrote(`${verb} ${plural} ${name}`);
@@ -241,6 +253,7 @@ class World {
     const held = pod.engine.held.get(name);
     this.#note(`${pod.name} holds ${name}: ${held?.content ?? "no more"} ${held?.by ?? ""}`);
     this.#history.noteHeld(pod.keyOf(name));
+    this.#writes.caused(pod.keyOf(name));
     const adapter = this.#facts.adapter(pod.keyOf(name));
     if (adapter === undefined) return;
     const wanted = this.#facts.wantedContent(adapter, pod);

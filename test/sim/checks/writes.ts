@@ -10,8 +10,10 @@ import type { CheckContext } from "./context.ts";
 import type { PublishedChecks } from "./published.ts";
 
 const WINDOW_MS = 5000;
-const WRITES_MAX = 25;
-const TROUBLED_WRITES_MAX = 60;
+/** Of one object, whatever the reason, and for each reason that somebody gave: metadata and status. */
+const WRITES_MAX = 8;
+const WRITES_EACH_MAX = 2;
+const TROUBLED_FACTOR = 3;
 /** Writes that change nothing. */
 const IDLE_WRITES_MAX = 6;
 const HEARD_MS = 1000;
@@ -22,10 +24,17 @@ export class WriteChecks {
   readonly #published: PublishedChecks;
   readonly #writes = new Map<string, number[]>();
   readonly #idle = new Map<string, number[]>();
+  /** When something happened that one adapter, or under the empty name each of them, has to take note of. */
+  readonly #causes = new Map<string, number[]>();
 
   constructor(context: CheckContext, published: PublishedChecks) {
     this.#context = context;
     this.#published = published;
+  }
+
+  /** Something happened that an adapter has to take note of; all of them without a key. */
+  caused(key = ""): void {
+    this.#within(this.#causes, key, WINDOW_MS + HEARD_MS).push(this.#context.time.now());
   }
 
   written(change: Change): void {
@@ -36,7 +45,9 @@ export class WriteChecks {
     const name = object === undefined ? "" : keyOf(object);
     // A write whose answer was lost is done once more.
     const isCalm = this.#context.time.now() > this.#context.calm.sinceMs + WINDOW_MS;
-    const max = isCalm ? WRITES_MAX : TROUBLED_WRITES_MAX;
+    const causes = [name, ""].map((key) => this.#within(this.#causes, key, WINDOW_MS + HEARD_MS));
+    const max =
+      (WRITES_MAX + WRITES_EACH_MAX * causes.flat().length) * (isCalm ? 1 : TROUBLED_FACTOR);
     this.#count(this.#writes, `${plural} ${name}`, max, "writes");
     if (before === after && isCalm)
       this.#count(this.#idle, `${plural} ${name}`, IDLE_WRITES_MAX, "idle writes");
@@ -86,13 +97,19 @@ export class WriteChecks {
   }
 
   #count(counts: Map<string, number[]>, key: string, max: number, what: string): void {
-    const { time, report } = this.#context;
+    const times = this.#within(counts, key, WINDOW_MS);
+    times.push(this.#context.time.now());
+    if (times.length <= max) return;
+    const text = `${times.length} ${what} of ${key} within ${WINDOW_MS} ms, ${max} were due`;
+    this.#context.report("too-many-writes", text);
+    times.length = 0;
+  }
+
+  /** What was counted of a key in the last `ms`. */
+  #within(counts: Map<string, number[]>, key: string, ms: number): number[] {
     const times = counts.get(key) ?? [];
     counts.set(key, times);
-    times.push(time.now());
-    while ((times[0] ?? 0) < time.now() - WINDOW_MS) times.shift();
-    if (times.length <= max) return;
-    report("too-many-writes", `${times.length} ${what} of ${key} within ${WINDOW_MS} ms`);
-    times.length = 0;
+    while ((times[0] ?? Number.POSITIVE_INFINITY) < this.#context.time.now() - ms) times.shift();
+    return times;
   }
 }
