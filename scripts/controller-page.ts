@@ -60,7 +60,8 @@ const RIGHTS: Readonly<Record<string, string>> = {
     "name an adapter as the owner that waits for its Service and EndpointSlice to go",
   pods: "know which pods match, are Ready and where they are",
   secrets: "read those that an adapter names, one by one; none is listed or watched",
-  services: "publish each adapter under its name; see whether somebody else has the name",
+  services:
+    "publish each adapter under its name, and take that back when it goes; see whether somebody else has the name",
   endpointslices: "the same, with the pods that serve",
   events: "tell what happened; raise an Event's count",
   leases: "`--leader-elect`, in the controller's namespace alone",

@@ -26,22 +26,28 @@ const THEMES = [
   leftoverTests,
   updateTests,
   isolationTests,
-  troubleshootingTests,
 ];
 
 /** Most tests wait for something: a dozen at once keep two processors busy. */
 const CONCURRENCY = 16;
+/** Each command of kubectl keeps one busy. */
+const COMMANDS_CONCURRENCY = 6;
 
 /** Registers all tests; what they expect is the same of every target. */
 export function controllerTests(stage: Stage): void {
-  describe("the controller", { concurrency: CONCURRENCY }, () => {
+  describe("the controller", { concurrency: 1 }, () => {
     let controller: Controller | undefined;
     before(async () => {
       controller = await stage.start("--leader-elect");
       await controller.ready();
     });
     after(() => controller?.stop());
-    for (const register of THEMES) register(stage);
+    describe("in all that it does", { concurrency: CONCURRENCY }, () => {
+      for (const register of THEMES) register(stage);
+    });
+    describe("as its page tells", { concurrency: COMMANDS_CONCURRENCY }, () => {
+      troubleshootingTests(stage);
+    });
   });
   restartTests(stage);
   operationTests(stage);
