@@ -18,6 +18,8 @@ const ELECTION = [
 /** A candidate looks at the lease every two seconds, give or take a fifth. */
 const TRY_MS = 2400;
 const BUSY_MS = 2000;
+/** A few requests a second. */
+const SLOW_MS = 60_000;
 
 export function operationTests(stage: Stage): void {
   // Each has the cluster's adapters for itself: two controllers that do not know of each other would fight.
@@ -111,6 +113,17 @@ export function operationTests(stage: Stage): void {
       );
       assert.deepEqual(pod.engine.calls, ["load lora /adapters/lora"]);
       assert.doesNotMatch(first.log(), new RegExp(world.namespace));
+    });
+
+    it("leads on when its own requests have to wait for one another", async (t) => {
+      const limits = ["--kube-api-qps=4", "--kube-api-burst=1"];
+      const controller = await started(stage, t, ...ELECTION, ...limits);
+      const world = await World.make(stage, t);
+      const pod = await world.pod("pod-1");
+      const names = Array.from({ length: 20 }, (_, at) => `lora-${at}`);
+      for (const name of names) await world.declare(name);
+      await eventually("all are loaded", () => pod.engine.held.size === names.length, SLOW_MS);
+      assert.equal(controller.child.exitCode, null, controller.log());
     });
 
     it("goes on when the definition of ModelAdapters is deleted, with all of them, and made again", async (t) => {

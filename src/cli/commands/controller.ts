@@ -161,7 +161,9 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   });
   const config = await loadKubeConfig({ kubeconfigPath: flags.kubeconfig, env, clock });
   const rateLimit = { qps: flags.kubeApiQps, burst: flags.kubeApiBurst };
-  const client = createKubeClient({ config, clock, userAgent: CONTROLLER_NAME, rateLimit });
+  const connection = { config, clock, userAgent: CONTROLLER_NAME };
+  const client = createKubeClient({ ...connection, rateLimit });
+  const leaseClient = createKubeClient(connection);
   const random = Math.random;
   const engines = { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() };
   const address = (flag: string, text: string) =>
@@ -185,9 +187,9 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   };
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
-    await runManager({ client, engines, clock, log, random }, options, signal);
+    await runManager({ client, leaseClient, engines, clock, log, random }, options, signal);
   } finally {
-    await client.close();
+    await Promise.all([client.close(), leaseClient.close()]);
     log.info("Stopped");
   }
 }
