@@ -1,4 +1,5 @@
 import { SYSTEM_NAMESPACE } from "#api/names.ts";
+import type { KubeClient } from "#kube/client.ts";
 import { LeaderElector } from "#kube/lease.ts";
 import type { ListenAddress } from "#serve/address.ts";
 import { probesFetch } from "#serve/probes.ts";
@@ -47,7 +48,13 @@ export const MANAGER_DEFAULTS: ManagerOptions = {
   namespace: SYSTEM_NAMESPACE,
 };
 
-export type ManagerDeps = Omit<ControllerDeps, "metrics">;
+/** What a controller needs that may be one of several. */
+export interface ElectedDeps extends ControllerDeps {
+  /** For the lease alone: requests that wait for one another must not cost the leadership. Left out: `client`. */
+  readonly leaseClient?: KubeClient;
+}
+
+export type ManagerDeps = Omit<ElectedDeps, "metrics">;
 
 /**
  * The controller as a process: probes and metrics from the start, leadership if there are several, then the work.
@@ -103,7 +110,7 @@ export async function runManager(
   }
 }
 
-/** What a controller needs to know that may be one of several. */
+/** What it needs to know. */
 export interface ElectedOptions
   extends Pick<ControllerOptions, "pollMs" | "schedulerPolicy" | "enableRuntimeSidecar"> {
   readonly leaderElection: LeaderElection | undefined;
@@ -117,12 +124,14 @@ export interface ElectedOptions
  * @throws LeadershipLost when another one leads from now on.
  */
 export async function runElected(
-  deps: ControllerDeps,
+  deps: ElectedDeps,
   options: ElectedOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const { leaderElection, onLeading, onSynced, ...chosen } = options;
-  const elector = leaderElection && new LeaderElector(deps, leaderElection);
+  const { leaseClient = deps.client } = deps;
+  const elector =
+    leaderElection && new LeaderElector({ ...deps, client: leaseClient }, leaderElection);
   const work = (leading: AbortSignal) => {
     onLeading?.();
     const mayAct = () => !leading.aborted && (elector?.isLeader() ?? true);

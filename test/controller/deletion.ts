@@ -150,6 +150,24 @@ export function deletionTests(stage: Stage): void {
     }
   });
 
+  it("goes with its namespace", async (t) => {
+    const world = await World.make(stage, t);
+    const [one, two] = await world.pods("pod-1", "pod-2");
+    await world.declare("lora");
+    await world.declare("other", { replicas: 1 });
+    await world.serving("lora", one, two);
+    await world.phase("other", "Running");
+    const startedMs = Date.now();
+    await world.remove();
+    for (const name of ["lora", "other"]) await world.gone(name);
+    const tookMs = Date.now() - startedMs;
+    assert.ok(tookMs < GONE_MS, `${tookMs} ms`);
+    await eventually("nothing stays", async () => {
+      const service = await world.service("lora");
+      return service === undefined && (await world.slice("lora")) === undefined;
+    });
+  });
+
   it("is made again under its name while the old one is still on a hung engine", async (t) => {
     const world = await World.make(stage, t);
     const pod = await world.pod("pod-1");

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
 import { LEASES } from "#kube/client.ts";
+import { prepare } from "../conformance/prepare.ts";
 import { eventually } from "../support/eventually.ts";
 import type { Controller, Stage } from "./stage.ts";
 import { World } from "./world.ts";
@@ -17,6 +18,8 @@ const ELECTION = [
 /** A candidate looks at the lease every two seconds, give or take a fifth. */
 const TRY_MS = 2400;
 const BUSY_MS = 2000;
+/** A few requests a second. */
+const SLOW_MS = 60_000;
 
 export function operationTests(stage: Stage): void {
   // Each has the cluster's adapters for itself: two controllers that do not know of each other would fight.
@@ -110,6 +113,41 @@ export function operationTests(stage: Stage): void {
       );
       assert.deepEqual(pod.engine.calls, ["load lora /adapters/lora"]);
       assert.doesNotMatch(first.log(), new RegExp(world.namespace));
+    });
+
+    it("leads on when its own requests have to wait for one another", async (t) => {
+      const limits = ["--kube-api-qps=4", "--kube-api-burst=1"];
+      const controller = await started(stage, t, ...ELECTION, ...limits);
+      const world = await World.make(stage, t);
+      const pod = await world.pod("pod-1");
+      const names = Array.from({ length: 20 }, (_, at) => `lora-${at}`);
+      for (const name of names) await world.declare(name);
+      await eventually("all are loaded", () => pod.engine.held.size === names.length, SLOW_MS);
+      assert.equal(controller.child.exitCode, null, controller.log());
+    });
+
+    it("goes on when the definition of ModelAdapters is deleted, with all of them, and made again", async (t) => {
+      const controller = await started(stage, t);
+      const world = await World.make(stage, t);
+      const pods = await world.pods("pod-1", "pod-2");
+      await world.declare("lora");
+      await world.declare("other");
+      for (const name of ["lora", "other"]) await world.serving(name, ...pods);
+      await world.removeDefinition();
+      await eventually("unloaded", () => pods.every(({ engine }) => engine.held.size === 0));
+      await eventually("nothing stays", async () => {
+        const slices = [await world.slice("lora"), await world.slice("other")];
+        return slices.every((slice) => slice === undefined) && !(await world.service("lora"));
+      });
+      await prepare(stage.target);
+      await world.declare("lora");
+      await eventually(
+        "loaded again",
+        () => pods.every(({ engine }) => engine.held.has("lora")),
+        PATIENCE_MS,
+      );
+      await world.serving("lora", ...pods);
+      assert.equal(controller.child.exitCode, null);
     });
 
     it("without an API server it waits; when there is one it works, and goes on after its restart", async (t) => {

@@ -3,31 +3,21 @@
  * sidecars, the third one no longer does.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
-import { after, before, describe, it, type TestContext } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { toTimestamp } from "#base/clock.ts";
 import { ENDPOINT_SLICES, MODEL_ADAPTERS, SERVICES } from "#kube/client.ts";
-import { adapterFiles } from "../support/adapters.ts";
-import { startArtifactServer } from "../support/artifact-server.ts";
 import { eventually } from "../support/eventually.ts";
-import { tempFolder } from "../support/temp-folder.ts";
 import { gate } from "./gate.ts";
 import { ABSENCES, DEPARTURES } from "./leftovers.ts";
 import { Meeting } from "./meeting.ts";
 import type { TestPod } from "./pods.ts";
 import { hasFailed } from "./retries.ts";
+import { type Scenario, SIDECAR_SCENARIOS } from "./sidecars.ts";
 import type { Controller, Stage } from "./stage.ts";
 import { podLinesOf, World } from "./world.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
 const PATIENCE_MS = 20_000;
 const RETRY_MS = 30_000;
-
-type Meet = () => Promise<void>;
-/** `meet` ends the controller; again, it starts the next; once more, the one after that. */
-type Scenario = (world: World, meet: Meet, t: TestContext) => Promise<void>;
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "what serves goes on serving, untouched": async (world, meet) => {
@@ -137,7 +127,8 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     await world.stage.client.delete(MODEL_ADAPTERS, world.named("lora"));
     await meet();
     await world.gone("lora");
-    assert.deepEqual([...pod.engine.held], []);
+    // One that it is too late to wait for is unloaded all the same.
+    await eventually("unloaded", () => pod.engine.held.size === 0, PATIENCE_MS);
   },
 
   "pods that went meanwhile are out": async (world, meet) => {
@@ -221,45 +212,6 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     await world.serving("lora", pod);
     assert.deepEqual(pod.engine.calls, ["load lora /adapters/lora"]);
   },
-
-  "sidecars are used, and no longer used, without a reload": async (world, meet, t) => {
-    const pod = await world.pod("pod-1", {
-      containers: ["vllm-openai", "aibrix-runtime"].map((name) => ({
-        name,
-        image: name,
-        volumeMounts: [{ name: "adapter-storage", mountPath: "/tmp/aibrix/adapters" }],
-      })),
-      volumes: [{ name: "adapter-storage", emptyDir: {} }],
-    });
-    const sidecar = await startSidecar(t, pod);
-    const store = await startArtifactServer(adapterFiles("/sql"));
-    t.after(() => store.close());
-    await world.declare("before");
-    await world.serving("before", pod);
-    await meet();
-    await meet();
-    await world.declare("through", { artifactURL: `${store.url}/sql` });
-    await world.serving("through", pod);
-    const path = pod.engine.held.get("through") ?? "";
-    assert.ok(path.startsWith(sidecar.folder), path);
-    const log = world.stage.controllers.at(-1)?.log() ?? "";
-    assert.match(
-      log,
-      new RegExp(`"Using runtime path for artifact delegation".*${world.namespace}/through`),
-    );
-    await meet();
-    await world.declare("after");
-    await world.serving("after", pod);
-    assert.deepEqual(pod.engine.calls, [
-      "load before /adapters/before",
-      `load through ${path}`,
-      "load after /adapters/after",
-    ]);
-    const phases = ["before", "through"].map(
-      (name) => world.history(name).at(-1)?.object.status?.phase,
-    );
-    assert.deepEqual(phases, ["Running", "Running"]);
-  },
 };
 
 /** What should not be on a pod that is away, decided before or after the one controller ended. */
@@ -293,7 +245,7 @@ function* departures(): Generator<[string, Scenario]> {
 }
 
 export function restartTests(stage: Stage): void {
-  const all = [...Object.entries(SCENARIOS), ...departures()];
+  const all = [...Object.entries({ ...SCENARIOS, ...SIDECAR_SCENARIOS }), ...departures()];
   describe("a restart", { concurrency: all.length }, () => {
     let controller: Controller | undefined;
     const start = async (...args: string[]) => {
@@ -321,30 +273,4 @@ export function restartTests(stage: Stage): void {
       });
     }
   });
-}
-
-/** The sidecar as the process that users start, beside the engine of a pod. */
-async function startSidecar(t: TestContext, { host }: TestPod): Promise<{ folder: string }> {
-  const folder = await tempFolder(t);
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [join(ROOT, "bin/aibrix_runtime"), "--host", host, "--port", "8080"],
-    {
-      stdio: "ignore",
-      env: {
-        ...process.env,
-        INFERENCE_ENGINE_ENDPOINT: `http://${host}:8000`,
-        AIBRIX_ADAPTER_DIR: folder,
-        ARTIFACT_HTTP_ALLOW_PRIVATE: "1",
-      },
-    },
-  );
-  const exited = once(child, "exit");
-  t.after(async () => {
-    child.kill("SIGKILL");
-    await exited;
-  });
-  const isThere = async () => (await fetch(`http://${host}:8080/healthz`).catch(() => null))?.ok;
-  await eventually("the sidecar answers", isThere, PATIENCE_MS);
-  return { folder };
 }

@@ -5,11 +5,13 @@ import type { EndpointSlice, KubeEvent, KubeObject, Service } from "#api/kuberne
 import type { ModelAdapter, ModelAdapterSpec, Phase } from "#api/model-adapter.ts";
 import { API_VERSION, KIND } from "#api/names.ts";
 import {
+  CUSTOM_RESOURCE_DEFINITIONS,
   ENDPOINT_SLICES,
   EVENTS,
   isGone,
   isNotFound,
   MODEL_ADAPTERS,
+  NAMESPACES,
   type Resource,
   SERVICES,
   type WatchOptions,
@@ -105,6 +107,28 @@ export class World {
     await this.stage.client.patch(MODEL_ADAPTERS, this.named(name), "merge", {
       metadata: { labels },
     });
+  }
+
+  /** Deletes the namespace with all that is in it. The real API server has no controller for that: what it would do is done here. */
+  async remove(): Promise<void> {
+    const { client, target } = this.stage;
+    await client.delete(NAMESPACES, { name: this.namespace });
+    if (target.isEmbedded) return;
+    for (const { group, version, plural } of [SERVICES, ENDPOINT_SLICES, MODEL_ADAPTERS]) {
+      const root = group === "" ? "/api" : `/apis/${group}`;
+      const path = `${root}/${version}/namespaces/${this.namespace}/${plural}`;
+      (await target.delete(path)).expect(200);
+    }
+  }
+
+  /** Deletes the definition of ModelAdapters, which waits for the last of them to go. */
+  async removeDefinition(): Promise<void> {
+    const { client } = this.stage;
+    const name = `${MODEL_ADAPTERS.plural}.${MODEL_ADAPTERS.group}`;
+    await client.delete(CUSTOM_RESOURCE_DEFINITIONS, { name });
+    const isGone = () =>
+      client.get(CUSTOM_RESOURCE_DEFINITIONS, { name }).then(() => false, isNotFound);
+    await eventually("the definition is gone", isGone, PATIENCE_MS);
   }
 
   named(name: string) {

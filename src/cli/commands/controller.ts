@@ -163,12 +163,12 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   });
   const config = await loadKubeConfig({ kubeconfigPath: flags.kubeconfig, env, clock });
   const steady = steadyClock(clock);
-  const client = createKubeClient({
-    ...{ config, clock: steady, userAgent: CONTROLLER_NAME },
-    ...(flags.kubeApiQps === 0
-      ? {}
-      : { rateLimit: { qps: flags.kubeApiQps, burst: flags.kubeApiBurst } }),
-  });
+  const connection = { config, clock: steady, userAgent: CONTROLLER_NAME };
+  const { kubeApiQps: qps, kubeApiBurst: burst } = flags;
+  const client = createKubeClient(
+    qps === 0 ? connection : { ...connection, rateLimit: { qps, burst } },
+  );
+  const leaseClient = createKubeClient(connection);
   const random = Math.random;
   const engines = { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() };
   const address = (flag: string, text: string) =>
@@ -192,9 +192,10 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   };
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
-    await runManager({ client, engines, clock: steady, log, random }, options, signal);
+    const deps = { client, leaseClient, engines, clock: steady, log, random };
+    await runManager(deps, options, signal);
   } finally {
-    await client.close();
+    await Promise.all([client.close(), leaseClient.close()]);
     log.info("Stopped");
   }
 }

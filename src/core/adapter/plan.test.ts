@@ -408,18 +408,21 @@ test("a new controller claims of an engine that it has not asked only what was t
   assert.equal(loadedOf(["p1"])?.status, "True");
 });
 
-test("a new controller tells that a pod was given up before it has asked its engine", () => {
+test("a new controller tells first that a pod was given up, whatever its engine may hold", () => {
   const loadFailure = { atMs: NOW, retries: 5, retriable: true, message: "connection refused" };
-  const now = seen({
-    adapter: { ...adapter(), spec: { ...adapter().spec, replicas: 1 } },
-    pods: [pod("p1", { held: "unasked", loadFailure }), pod("p2", { recorded: false })],
-  });
-  const made = plan(now);
-  assert.deepEqual(made.status?.pods?.[0]?.reason, "MaxRetriesExceeded");
-  assert.deepEqual(told(now, made).slice(0, 2), [
-    "Warning MaxRetriesExceeded Max retries exceeded for pod p1: connection refused",
-    "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [p2]",
-  ]);
+  const lateLoadUntilMs = NOW + 60_000;
+  for (const held of ["unasked", "absent"] as const) {
+    const now = seen({
+      adapter: { ...adapter(), spec: { ...adapter().spec, replicas: 1 } },
+      pods: [pod("p1", { held, loadFailure, lateLoadUntilMs }), pod("p2", { recorded: false })],
+    });
+    const made = plan(now);
+    assert.deepEqual(made.status?.pods?.[0]?.reason, "MaxRetriesExceeded");
+    assert.deepEqual(told(now, made).slice(0, 2), [
+      "Warning MaxRetriesExceeded Max retries exceeded for pod p1: connection refused",
+      "Normal Scheduled ModelAdapter has selected 1 pods for scheduling: [p2]",
+    ]);
+  }
 });
 
 test("a Service of somebody else is reported and left alone", () => {

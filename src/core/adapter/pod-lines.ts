@@ -14,7 +14,7 @@ import { UserError } from "#base/errors.ts";
 import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
 import { type Failure, type PodSeen, type Seen, timestampOf } from "./seen.ts";
-import { type Choice, ineligible, isUnknown } from "./select.ts";
+import { type Choice, holdsOurs, ineligible, isUnknown } from "./select.ts";
 import { inOurWords } from "./wording.ts";
 
 type Line = ModelAdapterPodStatus;
@@ -152,9 +152,8 @@ function otherLine(seen: Seen, pod: PodSeen): Line[] {
   const why = ineligible(pod, seen.nowMs);
   const message = why === undefined ? "Another pod hosts the adapter" : `The pod ${why}`;
   const failure = pod.loadFailure;
-  const isAsked = pod.held !== "silent" && !isUnknown(pod);
-  // Whatever its engine may hold: what is to be told is that it was given up.
-  if (failure !== undefined && isExhausted(failure) && !isAsked) {
+  // Whatever may come of a load yet: what is to be told is that it was given up.
+  if (failure !== undefined && isExhausted(failure) && !holdsOurs(pod)) {
     return [failedLine(seen, pod, failure)];
   }
   const mayHave = pod.held === "absent" ? mayHold(pod) : pod.held !== "foreign";

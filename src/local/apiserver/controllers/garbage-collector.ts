@@ -24,6 +24,8 @@ interface Node {
   readonly owners: readonly JsonObject[];
 }
 
+/** Objects that have gone, of which it is remembered that they have; as many as in Kubernetes. */
+const GONE_MAX = 500;
 /** The queue's key for "the kinds have changed"; uids have no spaces. */
 const KINDS_CHANGED = "all kinds";
 /**
@@ -59,6 +61,8 @@ class Collector {
   readonly #nodes = new Map<string, Node>();
   /** uid of an owner -> uids of what refers to it. */
   readonly #dependents = new Map<string, Set<string>>();
+  /** uids of what has gone, the oldest first: its kind may go before its dependents are looked at. */
+  readonly #gone = new Set<string>();
   #kindsSeen = "";
 
   constructor(deps: ControllerDeps, add: (uid: string) => void) {
@@ -87,7 +91,7 @@ class Collector {
     const uid = uidOf(after ?? before ?? {});
     const old = referencesOf(before ?? {});
     const references = referencesOf(after ?? {});
-    if (after === undefined) this.#leave(uid);
+    if (after === undefined) this.#forget(uid);
     else this.#enter(kind, after);
     // Before the owner itself, which may go at once: how they are deleted depends on seeing it wait.
     if (after === undefined || (isWaiting(after) && !isWaiting(before ?? {}))) {
@@ -161,6 +165,7 @@ class Collector {
   /** What an ownerReference of `object` leads to. */
   #stateOf(reference: JsonObject, object: JsonObject): OwnerState {
     const { api } = this.#deps;
+    if (this.#gone.has(uidOfReference(reference))) return "absent";
     const kind = api.kindNamed(stringAt(reference, "apiVersion"), stringAt(reference, "kind"));
     if (kind === undefined) return "unknown";
     const { namespace } = nameOf(object);
@@ -206,6 +211,13 @@ class Collector {
       if (known?.size === 0) this.#dependents.delete(owner);
     }
     this.#nodes.delete(uid);
+  }
+
+  #forget(uid: string): void {
+    this.#leave(uid);
+    this.#gone.add(uid);
+    const [oldest = ""] = this.#gone;
+    if (this.#gone.size > GONE_MAX) this.#gone.delete(oldest);
   }
 
   #kindsNow(): string {
