@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { describeError } from "#base/network-error.ts";
-import { EngineError, refusal, wordsOf } from "./errors.ts";
+import { EngineError, refusal } from "./errors.ts";
 import { ENGINE_HTTP_DEFAULTS } from "./http.ts";
 import { vllmEngine } from "./vllm.ts";
 
@@ -156,16 +156,22 @@ test("no answer is worth a retry, in the documented words", async (t) => {
 });
 
 test("statuses that pass by themselves are retriable in the documented words", () => {
-  assert.match(refusal(502, "", true).message, /^bad gateway/);
-  assert.match(refusal(503, "starting", true).message, /^service unavailable: starting/);
-  assert.match(refusal(504, "", true).message, /timeout/);
-  for (const status of [502, 503, 504, 500]) assert(refusal(status, "oops", true).retriable);
+  const changing = { changing: true };
+  assert.match(refusal(502, "", changing).message, /^bad gateway/);
+  assert.match(refusal(503, "starting", changing).message, /^service unavailable: starting/);
+  assert.match(refusal(504, "", changing).message, /timeout/);
+  for (const status of [502, 503, 504, 500]) assert(refusal(status, "oops", changing).retriable);
 });
 
 test("error bodies of vLLM 0.32, vLLM 0.7, FastAPI and SGLang are read", () => {
-  assert.equal(wordsOf('{"error":{"message":"nested","code":400}}'), "nested");
-  assert.equal(wordsOf('{"object":"error","message":"flat","code":400}'), "flat");
-  assert.equal(wordsOf('{"detail":"Not Found"}'), "Not Found");
-  assert.equal(wordsOf('{"success":false,"error_message":"sglang"}'), "sglang");
-  assert.equal(wordsOf(" plain "), "plain");
+  const said = (body: string) => refusal(400, body, { changing: true }).message;
+  for (const [body, words] of [
+    ['{"error":{"message":"nested","code":400}}', "nested"],
+    ['{"object":"error","message":"flat","code":400}', "flat"],
+    ['{"detail":"wrong"}', "wrong"],
+    ['{"success":false,"error_message":"sglang"}', "sglang"],
+    [" plain ", "plain"],
+  ] as const) {
+    assert.equal(said(body), `the engine answered 400: ${words}`);
+  }
 });

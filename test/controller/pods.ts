@@ -1,6 +1,7 @@
 /** Pods as a test writes them, with an engine at their address. */
 import { once } from "node:events";
 import type { Container, Pod, Volume } from "#api/kubernetes.ts";
+import { ADAPTER_MOUNT_PATH, ADAPTER_VOLUME, RUNTIME_CONTAINER } from "#api/names.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { type KubeClient, PODS } from "#kube/client.ts";
 import { type FakeVllm, startFakeVllm } from "../support/fake-vllm.ts";
@@ -23,6 +24,16 @@ export const BASE_LABELS = {
   "model.aibrix.ai/name": "base",
   "adapter.model.aibrix.ai/enabled": "true",
 };
+
+/** An engine and a runtime sidecar that share the adapters' folder. */
+export const SIDECAR_POD = {
+  containers: ["vllm-openai", RUNTIME_CONTAINER].map((name) => ({
+    name,
+    image: name,
+    volumeMounts: [{ name: ADAPTER_VOLUME, mountPath: ADAPTER_MOUNT_PATH }],
+  })),
+  volumes: [{ name: ADAPTER_VOLUME, emptyDir: {} }],
+} as const satisfies PodOptions;
 
 const ENGINE: Container = { name: "vllm-openai", image: "vllm/vllm-openai:v0.7.1" };
 

@@ -15,7 +15,7 @@ import { eventually } from "../support/eventually.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { gate } from "./gate.ts";
 import { Meeting } from "./meeting.ts";
-import type { TestPod } from "./pods.ts";
+import { SIDECAR_POD, type TestPod } from "./pods.ts";
 import { hasFailed } from "./retries.ts";
 import type { Controller, Stage } from "./stage.ts";
 import { podLinesOf, World } from "./world.ts";
@@ -207,14 +207,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
 
   "sidecars are used, and no longer used, without a reload": async (world, meet, t) => {
-    const pod = await world.pod("pod-1", {
-      containers: ["vllm-openai", "aibrix-runtime"].map((name) => ({
-        name,
-        image: name,
-        volumeMounts: [{ name: "adapter-storage", mountPath: "/tmp/aibrix/adapters" }],
-      })),
-      volumes: [{ name: "adapter-storage", emptyDir: {} }],
-    });
+    const pod = await world.pod("pod-1", SIDECAR_POD);
     const sidecar = await startSidecar(t, pod);
     const store = await startArtifactServer(adapterFiles("/sql"));
     t.after(() => store.close());
