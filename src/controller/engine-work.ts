@@ -10,6 +10,7 @@ import { Semaphore } from "#base/semaphore.ts";
 import { deliveryOf } from "#core/adapter/delivery.ts";
 import type { Operation } from "#core/adapter/operations.ts";
 import { failureAfter, isGivenUp, RETRIES_MAX } from "#core/adapter/retry.ts";
+import type { DownloadProgress } from "#core/adapter/seen.ts";
 import { sharesAdapterFolder } from "#core/adapter/shared-folder.ts";
 import type { EngineTarget } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
@@ -24,6 +25,9 @@ import { authOf, type Secrets } from "./secrets.ts";
 /** Operations under way at once on one pod, and over all pods. */
 const OPERATIONS_PER_POD_MAX = 4;
 const OPERATIONS_MAX = 256;
+
+/** How often the status tells how far a download is. */
+const PROGRESS_MS = 10_000;
 
 /** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
 interface Order {
@@ -43,8 +47,8 @@ export interface EngineWorkDeps {
   readonly secrets: Secrets;
   readonly metrics: ControllerMetrics;
   readonly enableRuntimeSidecar: boolean;
-  /** An operation has ended, one way or the other. */
-  readonly onEnd: (adapter: ModelAdapter) => void;
+  /** An operation has ended, one way or the other, or there is news of how far it is. */
+  readonly onChange: (adapter: ModelAdapter) => void;
 }
 
 /** Carries out operations on engines: at once, in parallel over pods, bounded on each; turns every outcome into memory. */
@@ -83,7 +87,8 @@ export class EngineWork {
         work.abort = undefined;
         work.busy = undefined;
         work.loadingVersion = undefined;
-        this.#deps.onEnd(adapter);
+        work.progress = undefined;
+        this.#deps.onChange(adapter);
       });
     work.ended = run;
     this.#running.add(run);
@@ -164,12 +169,27 @@ export class EngineWork {
         credentials: await secrets.credentials(adapter, signal),
         additionalConfig: configOf(spec),
         directPath: delivery.directPath,
+        onProgress: this.#progressTold(adapter, work),
       };
       path = await engines.runtime.loadArtifact(target, request, signal);
       path ??= (await engine.inventory(target, signal)).find((one) => one.name === name)?.root;
     }
     if (path !== undefined) work.loadedAs = { path, version: versionOf(spec) };
     inventory.note(place, name, { root: path });
+  }
+
+  /** Takes note of how far a download is, at the same moments for all pods: they share a write of the status. */
+  #progressTold(adapter: ModelAdapter, work: Work): (progress: DownloadProgress) => void {
+    const { clock, onChange } = this.#deps;
+    const moment = () => Math.floor(clock.now() / PROGRESS_MS);
+    const { abort } = work;
+    let last = moment();
+    return (progress) => {
+      if (moment() === last || work.abort !== abort) return;
+      last = moment();
+      work.progress = progress;
+      onChange(adapter);
+    };
   }
 
   async #unload(

@@ -3,7 +3,7 @@ import type { ModelAdapter } from "#api/model-adapter.ts";
 import { fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
-import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
+import type { DownloadProgress, Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
 
 /** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
@@ -18,6 +18,8 @@ export interface Work {
   busy: PodSeen["busy"];
   /** The version that is being loaded. */
   loadingVersion: string | undefined;
+  /** How far its download was when that was last told. */
+  progress: DownloadProgress | undefined;
   /** Breaks off what is under way. */
   abort: AbortController | undefined;
   /** Settles when what is under way has ended. */
@@ -70,6 +72,7 @@ export class Memory {
     const fresh: Work = {
       busy: undefined,
       loadingVersion: undefined,
+      progress: undefined,
       abort: undefined,
       ended: Promise.resolve(),
       loadFailure: writtenFailure(adapter, pod),

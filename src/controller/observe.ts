@@ -95,6 +95,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     known: answer.state === "listed" && isKnown(adapter, { root: answer.root, isLeft, records }),
     busy: work.busy,
     loadingVersion: work.loadingVersion,
+    progress: work.progress,
     loadFailure: memory.loadFailure(adapter, work),
     unloadFailure: work.unloadFailure,
     lateLoadUntilMs: work.lateLoadUntilMs,

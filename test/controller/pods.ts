@@ -4,7 +4,8 @@ import type { Container, Pod, Volume } from "#api/kubernetes.ts";
 import { ADAPTER_MOUNT_PATH, ADAPTER_VOLUME, RUNTIME_CONTAINER } from "#api/names.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { type KubeClient, PODS } from "#kube/client.ts";
-import { type FakeVllm, startFakeVllm } from "../support/fake-vllm.ts";
+import type { EngineName } from "../support/engine-words.ts";
+import { type FakeEngine, startFakeEngine } from "../support/fake-engine.ts";
 
 export const ENGINE_PORT = 8000;
 /** Long enough for whoever asks for five seconds. */
@@ -16,6 +17,7 @@ export interface PodOptions {
   readonly readyForMs?: number | undefined;
   readonly containers?: readonly Container[];
   readonly volumes?: readonly Volume[];
+  readonly engine?: EngineName;
   /** It was bound to a node: its deletion waits for the kubelet, which is the test. */
   readonly isBound?: boolean;
 }
@@ -40,12 +42,18 @@ const ENGINE: Container = { name: "vllm-openai", image: "vllm/vllm-openai:v0.7.1
 export class TestPod {
   readonly name: string;
   readonly host: string;
-  readonly engine: FakeVllm;
+  readonly engine: FakeEngine;
   readonly #client: KubeClient;
   readonly #namespace: string;
   #restarts = 0;
 
-  constructor(client: KubeClient, namespace: string, name: string, engine: FakeVllm, host: string) {
+  constructor(
+    client: KubeClient,
+    namespace: string,
+    name: string,
+    engine: FakeEngine,
+    host: string,
+  ) {
     this.#client = client;
     this.#namespace = namespace;
     this.name = name;
@@ -100,7 +108,7 @@ export async function makePod(
   host: string,
   options: PodOptions = {},
 ): Promise<TestPod> {
-  const engine = await startFakeVllm({ host, port: ENGINE_PORT });
+  const engine = await startFakeEngine({ name: options.engine, host, port: ENGINE_PORT });
   const pod = new TestPod(client, namespace, name, engine, host);
   const { labels = BASE_LABELS, containers = [ENGINE] } = options;
   await client.create(PODS, {

@@ -3,25 +3,34 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { SERVICES } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
-import type { FakeVllm } from "../support/fake-vllm.ts";
+import type { FakeEngine } from "../support/fake-engine.ts";
 import { itWithKubectl } from "../support/programs.ts";
 import type { Stage } from "./stage.ts";
 import { conditionsOf, podLinesOf, type SpecChange, World } from "./world.ts";
 
 const UNAUTHORIZED =
-  "Unauthorized: set additionalConfig.api-key (or apiKeySecretRef) to the engine's API key";
+  "Unauthorized: set additionalConfig.api-key (or spec.apiKeySecretRef) to the engine's API key";
 const UPDATING_DISABLED =
   "runtime LoRA updating is disabled: set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in the engine's container";
 
 /** What an engine refuses for good, and what the status then says. */
 const REFUSALS: Readonly<
-  Record<string, { engine: (engine: FakeVllm) => void; spec?: SpecChange; says: RegExp }>
+  Record<string, { engine: (engine: FakeEngine) => void; spec?: SpecChange; says: RegExp }>
 > = {
   "a key that the engine asks for": {
     engine: (engine) => {
       engine.apiKey = "sk-secret";
     },
     says: new RegExp(UNAUTHORIZED.replaceAll(/[().]/g, "\\$&")),
+  },
+  "a key that the engine does not take": {
+    engine: (engine) => {
+      engine.apiKey = "sk-secret";
+    },
+    spec: { additionalConfig: { "api-key": "sk-wrong" } },
+    says: new RegExp(
+      `${UNAUTHORIZED.replaceAll(/[().]/g, "\\$&")}: the one that was sent is refused`,
+    ),
   },
   "updating that the engine does not allow": {
     engine: (engine) => {
@@ -33,13 +42,13 @@ const REFUSALS: Readonly<
     engine: (engine) => {
       engine.refusal = "main-11-load-bad-rank-64";
     },
-    says: /LoRA rank 64 is greater than max_lora_rank 16/,
+    says: /LoRA rank 64 is greater than max_lora_rank 16.*: start the engine with --max-lora-rank=64/,
   },
   "an artifact that is not there": {
     engine: (engine) => {
       engine.refusal = "main-09-load-missing-path";
     },
-    says: /No adapter found for/,
+    says: /No adapter found for \S+: check spec\.artifactURL, and that the engine's container can read it/,
   },
   "a bucket without a sidecar": {
     engine: () => {},

@@ -1,5 +1,6 @@
 import { after, before, describe } from "node:test";
 import { deletionTests } from "./deletion.ts";
+import { engineTests } from "./engines.ts";
 import { isolationTests } from "./isolation.ts";
 import { operationTests } from "./operation.ts";
 import { phaseTests } from "./phases.ts";
@@ -21,6 +22,7 @@ const THEMES = [
   repairTests,
   updateTests,
   isolationTests,
+  engineTests,
 ];
 
 /** Most tests wait for something: a dozen at once keep two processors busy. */

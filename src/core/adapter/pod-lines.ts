@@ -9,7 +9,7 @@ import type { Reason } from "#api/reasons.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
-import type { Failure, PodSeen, Seen } from "./seen.ts";
+import type { DownloadProgress, Failure, PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
 
 type Line = ModelAdapterPodStatus;
@@ -39,7 +39,8 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
   const failure = pod.loadFailure;
   if (failure === undefined || pod.busy === "loading") {
-    return line(pod, "Loading", { reason: "Loading", ...heldVersion(seen, pod) });
+    const how = pod.progress === undefined ? {} : { message: downloadText(pod.progress) };
+    return line(pod, "Loading", { reason: "Loading", ...how, ...heldVersion(seen, pod) });
   }
   const { message, retries } = failure;
   const nextRetryTime = toTimestamp(nextLoadMs(failure));
@@ -49,6 +50,14 @@ function chosenLine(seen: Seen, pod: PodSeen): Line {
   }
   const reason = isExhausted(failure) ? "MaxRetriesExceeded" : failedReason(failure);
   return line(pod, "Failed", { reason, ...how });
+}
+
+const MIB = 1 << 20;
+
+function downloadText({ bytesDone, bytesTotal }: DownloadProgress): string {
+  const done = Math.floor(bytesDone / MIB);
+  const of = bytesTotal === undefined ? "" : ` of ${Math.ceil(bytesTotal / MIB)}`;
+  return `downloading: ${done}${of} MiB`;
 }
 
 function failedReason(failure: Failure): Reason {
