@@ -2,6 +2,7 @@ import { versionOf } from "#api/adapter-version.ts";
 import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter, ModelAdapterSpec } from "#api/model-adapter.ts";
 import { API_KEY_CONFIG } from "#api/names.ts";
+import { scrubberOf } from "#artifact/credentials.ts";
 import { isAbort } from "#base/abort.ts";
 import type { Clock } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
@@ -36,6 +37,9 @@ interface Order {
   readonly kind: "load" | "unload";
   readonly work: Work;
   readonly startedMs: number;
+  /** What was sent along, and must not come back in an error's words. */
+  apiKey?: string | undefined;
+  credentials?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface EngineWorkDeps {
@@ -123,9 +127,10 @@ export class EngineWork {
     }
     const signal = AbortSignal.any([stop, this.#deps.inventory.revival(place)]);
     const apiKey = await this.#deps.secrets.apiKey(authOf(adapter), signal);
+    order.apiKey = apiKey;
     const target = { url: place.url, apiKey };
     if (kind === "load") {
-      await this.#load(adapter, place, target, work, signal);
+      await this.#load(order, place, target, signal);
       work.loadFailure = undefined;
       const about = { pod: pod.metadata.name, ModelAdapter: keyOf(adapter) };
       log.info("Successfully loaded adapter on pod", about);
@@ -139,13 +144,13 @@ export class EngineWork {
   }
 
   async #load(
-    adapter: ModelAdapter,
+    order: Order,
     place: Place,
     target: EngineTarget,
-    work: Work,
     signal: AbortSignal,
   ): Promise<void> {
     const { engines, inventory, log, secrets } = this.#deps;
+    const { adapter, work } = order;
     const { spec, metadata } = adapter;
     const { name } = metadata;
     const delivery = deliveryOf(spec, {
@@ -163,10 +168,11 @@ export class EngineWork {
         ModelAdapter: keyOf(adapter),
         pod: place.pod.metadata.name,
       });
+      order.credentials = await secrets.credentials(adapter, signal);
       const request = {
         name,
         artifactUrl: spec.artifactURL,
-        credentials: await secrets.credentials(adapter, signal),
+        credentials: order.credentials,
         additionalConfig: configOf(spec),
         directPath: delivery.directPath,
         onProgress: this.#progressTold(adapter, work),
@@ -203,7 +209,8 @@ export class EngineWork {
     this.#deps.inventory.note(place, name, undefined);
   }
 
-  #failed({ adapter, pod, kind, work, startedMs }: Order, error: unknown): void {
+  #failed(order: Order, error: unknown): void {
+    const { adapter, pod, kind, work, startedMs, credentials = {}, apiKey = "" } = order;
     if (this.#signal.aborted) return;
     const { clock, log, memory, metrics } = this.#deps;
     const atMs = clock.now();
@@ -211,7 +218,8 @@ export class EngineWork {
     if (kind === "load" && isUncertain(error)) work.lateLoadUntilMs = atMs + LATE_LOAD_MS;
     if (isAbort(error)) return;
     const seconds = (atMs - startedMs) / 1000;
-    const message = describeError(error);
+    const scrub = scrubberOf(credentials, adapter.spec.artifactURL, apiKey);
+    const message = scrub(describeError(error));
     const about = { pod: pod.metadata.name, error: message, ModelAdapter: keyOf(adapter) };
     if (kind === "unload") {
       metrics.operated(kind, "retriable", seconds);

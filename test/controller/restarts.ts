@@ -3,24 +3,20 @@
  * sidecars, the third one no longer does.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
 import { after, before, describe, it, type TestContext } from "node:test";
 import { toTimestamp } from "#base/clock.ts";
 import { ENDPOINT_SLICES, MODEL_ADAPTERS, SERVICES } from "#kube/client.ts";
 import { adapterFiles } from "../support/adapters.ts";
 import { startArtifactServer } from "../support/artifact-server.ts";
 import { eventually } from "../support/eventually.ts";
-import { tempFolder } from "../support/temp-folder.ts";
 import { gate } from "./gate.ts";
 import { Meeting } from "./meeting.ts";
 import { SIDECAR_POD, type TestPod } from "./pods.ts";
 import { hasFailed } from "./retries.ts";
+import { startSidecar } from "./sidecar.ts";
 import type { Controller, Stage } from "./stage.ts";
 import { podLinesOf, World } from "./world.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
 const PATIENCE_MS = 20_000;
 const RETRY_MS = 30_000;
 
@@ -268,30 +264,4 @@ export function restartTests(stage: Stage): void {
       });
     }
   });
-}
-
-/** The sidecar as the process that users start, beside the engine of a pod. */
-async function startSidecar(t: TestContext, { host }: TestPod): Promise<{ folder: string }> {
-  const folder = await tempFolder(t);
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [join(ROOT, "bin/aibrix_runtime"), "--host", host, "--port", "8080"],
-    {
-      stdio: "ignore",
-      env: {
-        ...process.env,
-        INFERENCE_ENGINE_ENDPOINT: `http://${host}:8000`,
-        AIBRIX_ADAPTER_DIR: folder,
-        ARTIFACT_HTTP_ALLOW_PRIVATE: "1",
-      },
-    },
-  );
-  const exited = once(child, "exit");
-  t.after(async () => {
-    child.kill("SIGKILL");
-    await exited;
-  });
-  const isThere = async () => (await fetch(`http://${host}:8080/healthz`).catch(() => null))?.ok;
-  await eventually("the sidecar answers", isThere, PATIENCE_MS);
-  return { folder };
 }

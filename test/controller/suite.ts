@@ -2,6 +2,7 @@ import { after, before, describe } from "node:test";
 import { deletionTests } from "./deletion.ts";
 import { engineTests } from "./engines.ts";
 import { isolationTests } from "./isolation.ts";
+import { directTests, sidecarTests } from "./modes.ts";
 import { operationTests } from "./operation.ts";
 import { phaseTests } from "./phases.ts";
 import { privilegeTests } from "./privilege.ts";
@@ -23,6 +24,7 @@ const THEMES = [
   updateTests,
   isolationTests,
   engineTests,
+  directTests,
 ];
 
 /** Most tests wait for something: a dozen at once keep two processors busy. */
@@ -40,6 +42,7 @@ export function controllerTests(stage: Stage): void {
     for (const register of THEMES) register(stage);
   });
   restartTests(stage);
+  sidecarTests(stage);
   operationTests(stage);
   privilegeTests(stage);
 }

@@ -69,7 +69,7 @@ function loadedLine(seen: Seen, pod: PodSeen): Line {
   const loaded = line(pod, "Loaded", {
     artifactURL: redactArtifactUrl(spec.artifactURL),
     version: versionOf(spec),
-    ...(pod.path === undefined ? {} : { path: pod.path }),
+    ...(pod.path === undefined ? {} : { path: redactArtifactUrl(pod.path) }),
   });
   const warning = baseModelWarning(spec.baseModel, pod.baseModel);
   return warning === undefined ? loaded : { ...loaded, ...warning };
@@ -90,7 +90,8 @@ function heldVersion(seen: Seen, pod: PodSeen): Details {
   if (pod.held === "silent" || isUnknown(pod)) return kept(seen, pod);
   if (pod.held !== "outdated") return {};
   const before = recordedLine(seen, pod);
-  if (before?.path === undefined || before.path !== pod.path) return {};
+  if (before?.path === undefined || pod.path === undefined) return {};
+  if (before.path !== redactArtifactUrl(pod.path)) return {};
   const { artifactURL, path, version } = before;
   return {
     path,
