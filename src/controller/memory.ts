@@ -1,3 +1,4 @@
+import { versionOf } from "#api/adapter-version.ts";
 import type { Condition, Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { fromTimestamp } from "#base/clock.ts";
@@ -123,6 +124,9 @@ export class Memory {
       if (pod.held === "current") {
         work.loadFailure = undefined;
         work.wasCurrent = true;
+        // What is taken over stays so, also once it is written down that the adapter is here.
+        const { path } = pod;
+        if (path !== undefined) work.loadedAs ??= { path, version: versionOf(seen.adapter.spec) };
       } else if (pod.held === "absent" && work.wasCurrent && pod.busy === undefined) {
         work.wasCurrent = false;
         losses++;

@@ -31,16 +31,16 @@ export async function explained(
   if (code === "Unauthorized" && hasKey) {
     const hidden =
       "or AIBrix's runtime sidecar did not hand it on: set INFERENCE_ENGINE_API_KEY in the container aibrix-runtime, or use Loradock's";
-    return new EngineError(code, retriable, `${message}, ${hidden}`, error);
+    return new EngineError(code, retriable, `${message}, ${hidden}`);
   }
   if (ANY_NOT_FOUND.test(message)) {
     const hidden =
       "check spec.artifactURL, and that VLLM_ALLOW_RUNTIME_LORA_UPDATING=True is set in the engine's container: AIBrix's runtime sidecar does not tell these apart";
-    return new EngineError("NotFound", false, `${message}: ${hidden}`, error);
+    return new EngineError("NotFound", false, `${message}: ${hidden}`);
   }
   if (!OPAQUE.test(message)) return error;
   const why = (await isEngineThere())
     ? "bad gateway: the engine answered AIBrix's runtime sidecar with an error that it does not hand on: see the log of the container aibrix-runtime"
     : "bad gateway: the runtime sidecar cannot reach the engine";
-  return new EngineError("Unavailable", true, why, error);
+  return new EngineError("Unavailable", true, why);
 }

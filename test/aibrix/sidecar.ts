@@ -1,10 +1,8 @@
 /** AIBrix's own runtime sidecar as the process that its image starts. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { ADAPTER_MOUNT_PATH, DEFAULT_ENGINE_PORT, RUNTIME_PORT } from "#api/names.ts";
+import { DEFAULT_ENGINE_PORT, RUNTIME_PORT } from "#api/names.ts";
 import { type AibrixVersion, buildAibrix } from "../../scripts/aibrix-build.ts";
 import type { TestPod } from "../controller/pods.ts";
 import { eventually } from "../support/eventually.ts";
@@ -15,17 +13,18 @@ const START_MS = 60_000;
 
 export interface AibrixSidecar {
   readonly url: string;
-  said(): string;
+  /** As AIBrix's controller does. @throws when it is refused */
+  load(order: object): Promise<void>;
   start(): Promise<void>;
   kill(): Promise<void>;
 }
 
-/** Starts one beside a pod's engine. It ends with the test, and what it keeps of `adapters` goes, too: its folder cannot be chosen. */
+/** Starts one beside a pod's engine; it ends with the test. */
 export async function startAibrix(
   t: TestContext,
   version: AibrixVersion,
   { host }: TestPod,
-  { env = {}, adapters = [] }: { env?: Record<string, string>; adapters?: readonly string[] } = {},
+  env: Readonly<Record<string, string>>,
 ): Promise<AibrixSidecar> {
   const command = buildAibrix(version, process.env, (line) => console.log(line));
   const metrics = await tempFolder(t);
@@ -34,7 +33,14 @@ export async function startAibrix(
   let child: ChildProcess | undefined;
   const sidecar: AibrixSidecar = {
     url,
-    said: () => said,
+    load: async (order) => {
+      const answer = await fetch(`${url}/v1/lora_adapter/load`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(order),
+      });
+      if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+    },
     start: async () => {
       const started = spawn(command, ["--host", host, "--port", String(RUNTIME_PORT)], {
         stdio: ["ignore", "pipe", "pipe"],
@@ -65,12 +71,7 @@ export async function startAibrix(
       await exited;
     },
   };
-  t.after(async () => {
-    await sidecar.kill();
-    for (const name of adapters) {
-      await rm(join(ADAPTER_MOUNT_PATH, name), { recursive: true, force: true });
-    }
-  });
+  t.after(() => sidecar.kill());
   await sidecar.start();
   return sidecar;
 }

@@ -36,6 +36,11 @@ export function podLines(seen: Seen, choice: Choice): Line[] {
 
 function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (pod.held === "current") return loadedLine(seen, pod);
+  if (isUnknown(pod) && !pod.recorded) {
+    // Not Loading, which would count as our record: the engine may have it from somebody whose work is taken over.
+    const message = "The pod has not told yet what it holds";
+    return line(pod, "Waiting", { reason: "PodNotReady", message });
+  }
   if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
   const failure = pod.loadFailure;
   if (failure === undefined || pod.busy === "loading") {
