@@ -95,6 +95,19 @@ export function engineTests(stage: Stage): void {
       });
     }
 
+    it(`${name}: a key that it asks for is told, and used`, async (t) => {
+      const world = await World.make(stage, t);
+      const pod = await world.pod("pod-1", options);
+      pod.engine.apiKey = "sk-right";
+      await world.declare("lora");
+      assert.match(
+        podLinesOf(await world.phase("lora", "Failed"))[0] ?? "",
+        /: Unauthorized: set additionalConfig\.api-key \(or spec\.apiKeySecretRef\) to the engine's API key$/,
+      );
+      await world.change("lora", { additionalConfig: { "api-key": "sk-right" } });
+      await world.phase("lora", "Running", PATIENCE_MS);
+    });
+
     it(`${name}: what passes is tried again`, async (t) => {
       const world = await World.make(stage, t);
       const pod = await world.pod("pod-1", options);
