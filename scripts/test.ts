@@ -2,7 +2,7 @@
  * Runs the tests and ends with one line, `N passed, N failed`.
  *
  *   node scripts/test.ts                 everything that `npm test` runs
- *   node scripts/test.ts unit e2e        only these groups: check, unit, sim, conformance, e2e, long, kube, storage
+ *   node scripts/test.ts unit e2e        only these groups: check, unit, sim, conformance, e2e, long, kube, storage, aibrix
  *   node scripts/test.ts src/api/x.test.ts   only these files
  */
 import { spawnSync } from "node:child_process";
@@ -102,6 +102,7 @@ if (groups.includes("e2e")) {
   await runFiles(find(["test/controller/embedded.test.ts", "test/e2e/*.test.ts"]), true);
 }
 if (groups.includes("storage")) await runFiles(find("test/storage/*.test.ts"), true);
+if (groups.includes("aibrix")) await runFiles(find("test/aibrix/*.test.ts"), true);
 if (groups.includes("long")) await runFiles(find("test/e2e/long/*.test.ts"), true);
 if (files.length > 0) await runFiles(files, true);
 

@@ -5,17 +5,11 @@ import { type TestContext, test } from "node:test";
 import { request } from "undici";
 import type { Pod } from "#api/kubernetes.ts";
 import { toTimestamp } from "#base/clock.ts";
-import { CONTROLLER_DEFAULTS, runController } from "#controller/controller.ts";
-import { controllerMetrics } from "#controller/metrics.ts";
-import { runtimeEngine } from "#engine/runtime.ts";
-import { sglangEngine } from "#engine/sglang.ts";
-import { vllmEngine } from "#engine/vllm.ts";
 import { ENDPOINT_SLICES, MODEL_ADAPTERS, PODS } from "#kube/client.ts";
 import { parseEngineArgs } from "#local/engine/engine-args.ts";
 import { startEngine } from "#local/engine/start-engine.ts";
-import { createLog } from "#telemetry/log.ts";
-import { createMetrics } from "#telemetry/metrics.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
+import { startController } from "#test/support/controller-in-process.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { MemoryKube } from "#test/support/memory-kube.ts";
 
@@ -78,24 +72,7 @@ async function complete(host: string, port: number, model: string): Promise<stri
 test("adapters are loaded into real engines and answer by their names; a bad one says why", async (t) => {
   const port = await startEngines(t);
   const kube = new MemoryKube();
-  const stop = new AbortController();
-  const log = createLog({ format: "text", clock: systemClock, write: () => {} });
-  const running = runController(
-    {
-      client: kube,
-      engines: { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() },
-      clock: systemClock,
-      log,
-      random: () => 0.5,
-      metrics: controllerMetrics(createMetrics(), () => undefined),
-    },
-    { ...CONTROLLER_DEFAULTS, pollMs: 50 },
-    stop.signal,
-  );
-  t.after(async () => {
-    stop.abort();
-    await running;
-  });
+  startController(t, kube, { pollMs: 50 });
   for (const host of HOSTS) await kube.create(PODS, podOf(host));
   const declare = (name: string, path: string, key = KEY) =>
     kube.create(MODEL_ADAPTERS, {

@@ -101,7 +101,7 @@ export function scrubberOf(
   const secrets = [...values, ...headerValues(credentials), ...more];
   if (/^https?:/i.test(artifactUrl) && URL.canParse(artifactUrl)) {
     const url = new URL(artifactUrl);
-    secrets.push(url.password, url.search, ...url.searchParams.values());
+    secrets.push(url.username, url.password, url.search, ...url.searchParams.values());
   }
   const known = [...new Set(secrets)]
     .filter((secret) => secret.length >= SECRET_LENGTH_MIN)

@@ -142,7 +142,7 @@ class Controller {
         inventory: this.#inventory,
         secrets: this.#secrets,
         enableRuntimeSidecar,
-        onEnd: (adapter) => this.#queue.add(keyOf(adapter)),
+        onChange: (adapter) => this.#queue.add(keyOf(adapter)),
       },
       signal,
     );
@@ -304,8 +304,11 @@ class Controller {
     if (adapter === undefined) return undefined;
     const startedMs = this.#deps.clock.now();
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
-    const seen = this.#observe(adapter, pods);
-    this.#deps.metrics.drifted(this.#memory.learn(seen));
+    let seen = this.#observe(adapter, pods);
+    const losses = this.#memory.learn(seen);
+    this.#deps.metrics.drifted(losses);
+    // An engine that drops what it is given is not given it again at once.
+    if (losses > 0) seen = this.#observe(adapter, pods);
     this.#askUnknown(adapter, pods, seen);
     const made = (this.#deps.planner ?? plan)(seen);
     // No moment passes between the look and this: the next scheduling already counts it.

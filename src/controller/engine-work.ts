@@ -2,6 +2,7 @@ import { versionOf } from "#api/adapter-version.ts";
 import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter, ModelAdapterSpec } from "#api/model-adapter.ts";
 import { API_KEY_CONFIG } from "#api/names.ts";
+import { scrubberOf } from "#artifact/credentials.ts";
 import { isAbort } from "#base/abort.ts";
 import type { Clock } from "#base/clock.ts";
 import { UserError } from "#base/errors.ts";
@@ -9,6 +10,7 @@ import { describeError } from "#base/network-error.ts";
 import { deliveryOf } from "#core/adapter/delivery.ts";
 import type { Operation } from "#core/adapter/operations.ts";
 import { failureAfter, isGivenUp, RETRIES_MAX } from "#core/adapter/retry.ts";
+import type { DownloadProgress } from "#core/adapter/seen.ts";
 import { sharesAdapterFolder } from "#core/adapter/shared-folder.ts";
 import type { EngineTarget } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
@@ -21,6 +23,9 @@ import { adapterPlace, type Engines, type Place } from "./places.ts";
 import { authOf, type Secrets } from "./secrets.ts";
 import { Slots } from "./slots.ts";
 
+/** How often the status tells how far a download is. */
+const PROGRESS_MS = 10_000;
+
 /** One operation under way. The work is kept at hand: the adapter may be gone from memory before it ends. */
 interface Order {
   readonly adapter: ModelAdapter;
@@ -28,6 +33,9 @@ interface Order {
   readonly kind: "load" | "unload";
   readonly work: Work;
   readonly startedMs: number;
+  /** What was sent along, and must not come back in an error's words. */
+  apiKey?: string | undefined;
+  credentials?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface EngineWorkDeps {
@@ -39,8 +47,8 @@ export interface EngineWorkDeps {
   readonly secrets: Secrets;
   readonly metrics: ControllerMetrics;
   readonly enableRuntimeSidecar: boolean;
-  /** An operation has ended, one way or the other. */
-  readonly onEnd: (adapter: ModelAdapter) => void;
+  /** An operation has ended, one way or the other, or there is news of how far it is. */
+  readonly onChange: (adapter: ModelAdapter) => void;
 }
 
 /** Carries out operations on engines: at once, in parallel over pods, bounded on each; turns every outcome into memory. */
@@ -79,7 +87,8 @@ export class EngineWork {
         work.abort = undefined;
         work.busy = undefined;
         work.loadingVersion = undefined;
-        this.#deps.onEnd(adapter);
+        work.progress = undefined;
+        this.#deps.onChange(adapter);
       });
     work.ended = run;
     this.#running.add(run);
@@ -111,6 +120,7 @@ export class EngineWork {
     }
     const signal = AbortSignal.any([stop, this.#deps.inventory.revival(place)]);
     const apiKey = await this.#tried(order, this.#deps.secrets.apiKey(authOf(adapter), signal));
+    order.apiKey = apiKey;
     const target = { url: place.url, apiKey };
     if (kind === "load") {
       await this.#load(order, place, target, signal);
@@ -160,18 +170,34 @@ export class EngineWork {
         ModelAdapter: keyOf(adapter),
         pod: place.pod.metadata.name,
       });
+      order.credentials = await this.#tried(order, secrets.credentials(adapter, signal));
       const request = {
         name,
         artifactUrl: spec.artifactURL,
-        credentials: await this.#tried(order, secrets.credentials(adapter, signal)),
+        credentials: order.credentials,
         additionalConfig: configOf(spec),
         directPath: delivery.directPath,
+        onProgress: this.#progressTold(adapter, work),
       };
       path = await engines.runtime.loadArtifact(target, request, signal);
       path ??= (await engine.inventory(target, signal)).find((one) => one.name === name)?.root;
     }
     if (path !== undefined) work.loadedAs = { path, version: versionOf(spec) };
     inventory.note(place, name, { root: path }, target.apiKey);
+  }
+
+  /** Takes note of how far a download is, at the same moments for all pods: they share a write of the status. */
+  #progressTold(adapter: ModelAdapter, work: Work): (progress: DownloadProgress) => void {
+    const { clock, onChange } = this.#deps;
+    const moment = () => Math.floor(clock.now() / PROGRESS_MS);
+    const { abort } = work;
+    let last = moment();
+    return (progress) => {
+      if (moment() === last || work.abort !== abort) return;
+      last = moment();
+      work.progress = progress;
+      onChange(adapter);
+    };
   }
 
   async #unload(
@@ -185,7 +211,8 @@ export class EngineWork {
     this.#deps.inventory.note(place, name, undefined);
   }
 
-  #failed({ adapter, pod, kind, work, startedMs }: Order, error: unknown): void {
+  #failed(order: Order, error: unknown): void {
+    const { adapter, pod, kind, work, startedMs, credentials = {}, apiKey = "" } = order;
     if (this.#signal.aborted) return;
     const { clock, log, memory, metrics } = this.#deps;
     const atMs = clock.now();
@@ -193,7 +220,8 @@ export class EngineWork {
     if (kind === "load" && isUncertain(error)) work.lateLoadUntilMs = atMs + LATE_LOAD_MS;
     if (isAbort(error)) return;
     const seconds = (atMs - startedMs) / 1000;
-    const message = describeError(error);
+    const scrub = scrubberOf(credentials, adapter.spec.artifactURL, apiKey);
+    const message = scrub(describeError(error));
     const about = { pod: pod.metadata.name, error: message, ModelAdapter: keyOf(adapter) };
     if (kind === "unload") {
       metrics.operated(kind, "retriable", seconds);

@@ -1,10 +1,11 @@
+import { versionOf } from "#api/adapter-version.ts";
 import type { Condition, Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter, Phase } from "#api/model-adapter.ts";
 import { ANNOTATION } from "#api/names.ts";
 import { type Clock, fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
-import type { Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
+import type { DownloadProgress, Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
 import { portOf } from "./objects.ts";
 import type { SecretVersions } from "./secrets.ts";
@@ -24,6 +25,8 @@ export interface Work {
   turns: Turns | undefined;
   /** The version that is being loaded. */
   loadingVersion: string | undefined;
+  /** How far its download was when that was last told. */
+  progress: DownloadProgress | undefined;
   /** Breaks off what is under way. */
   abort: AbortController | undefined;
   /** Settles when what is under way has ended. */
@@ -162,6 +165,9 @@ export class Memory {
       if (pod.held === "current") {
         work.loadFailure = undefined;
         work.wasCurrent = true;
+        // What is taken over stays so, also once it is written down that the adapter is here.
+        const { path } = pod;
+        if (path !== undefined) work.loadedAs ??= { path, version: versionOf(seen.adapter.spec) };
         continue;
       }
       if (pod.held !== "absent" || pod.busy !== undefined) continue;
@@ -270,6 +276,7 @@ const workFrom = (startedMs: number): Work => ({
   busy: undefined,
   turns: undefined,
   loadingVersion: undefined,
+  progress: undefined,
   abort: undefined,
   ended: Promise.resolve(),
   loadFailure: undefined,

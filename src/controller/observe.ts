@@ -95,6 +95,7 @@ function seePod(adapter: ModelAdapter, pod: Pod, isOnRecord: boolean, sources: S
     busy: work.busy,
     stalledSinceMs: work.turns?.movedMs,
     loadingVersion: work.loadingVersion,
+    progress: work.progress,
     loadFailure: memory.loadFailure(adapter, work),
     unloadFailure: work.unloadFailure,
     lateLoadUntilMs: work.lateLoadUntilMs,

@@ -65,7 +65,9 @@ export class Secrets {
     const data = await this.#data(auth.namespace, auth.name, signal);
     const value = data[auth.key]?.trim();
     if (value === undefined || value === "") {
-      throw new UserError(`Secret ${auth.namespace}/${auth.name} has no key ${auth.key}`);
+      throw new UserError(
+        `Secret ${auth.namespace}/${auth.name} has no key ${auth.key}: add it, or correct the reference`,
+      );
     }
     return value;
   }

@@ -46,6 +46,15 @@ export interface ArtifactRequest {
   readonly additionalConfig: Readonly<Record<string, string>> | undefined;
   /** What an engine could load without our files; for sidecars of before artifact URLs. Undefined: nothing. */
   readonly directPath: string | undefined;
+  /** Hears how far a download is, where the sidecar tells. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+/** How far a download is. */
+export interface LoadProgress {
+  readonly bytesDone: number;
+  /** Undefined: the source does not tell. */
+  readonly bytesTotal: number | undefined;
 }
 
 export interface Runtime extends Engine {

@@ -63,33 +63,47 @@ export function unreachable(error: unknown): EngineError {
   return new EngineError("Unreachable", true, known ? text : `connection failed: ${text}`, error);
 }
 
-/** The error of an answer that is not a success; `changing`: of a load or unload. */
-export function refusal(status: number, body: string, changing: boolean): EngineError {
-  const said = wordsOf(body).slice(0, SHOWN_MAX);
-  const typed = sidecarError(body, said);
+/** What was asked, as far as the words of its refusal depend on it. */
+export interface Asked {
+  /** It was a load or an unload. */
+  readonly changing: boolean;
+  /** A key was sent along. */
+  readonly hasKey?: boolean | undefined;
+  /** Who answered; left out: the engine. */
+  readonly by?: string | undefined;
+  /** Why a route for changes may be missing, and the cure; left out: vLLM's. */
+  readonly noRoute?: string | undefined;
+}
+
+const KEY_CURE = "set additionalConfig.api-key (or spec.apiKeySecretRef) to the engine's API key";
+const VLLM_NO_ROUTE =
+  "runtime LoRA updating is disabled: set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in the engine's container";
+
+/** The error of an answer that is not a success. */
+export function refusal(status: number, body: string, asked: Asked): EngineError {
+  const { changing, hasKey = false, by = "the engine", noRoute = VLLM_NO_ROUTE } = asked;
+  const { words, code } = saidIn(body);
+  const said = words.slice(0, SHOWN_MAX);
+  const typed = sidecarError(parse(body));
   if (typed !== undefined) return typed;
   if (status === 401 || /^unauthorized$/i.test(said)) {
-    return new EngineError(
-      "Unauthorized",
-      false,
-      "Unauthorized: set additionalConfig.api-key (or apiKeySecretRef) to the engine's API key",
-    );
+    const sent = hasKey ? ": the one that was sent is refused" : "";
+    return new EngineError("Unauthorized", false, `Unauthorized: ${KEY_CURE}${sent}`);
   }
   // The routes for changes do not exist at all when the engine was started without the switch.
   if (status === 404 && changing && said === "Not Found") {
-    return new EngineError(
-      "UpdatingDisabled",
-      false,
-      "runtime LoRA updating is disabled: set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in the engine's container",
-    );
+    return new EngineError("UpdatingDisabled", false, noRoute);
   }
-  if (status === 404) return new EngineError("NotFound", false, said);
-  const words = STATUS_WORDS[status];
-  if (words !== undefined) {
-    return new EngineError("Unavailable", true, said === "" ? words : `${words}: ${said}`);
+  if (status === 404) return new EngineError("NotFound", false, withCure(said));
+  const known = STATUS_WORDS[status];
+  if (known !== undefined) {
+    return new EngineError("Unavailable", true, said === "" ? known : `${known}: ${said}`);
   }
-  const retriable = isWorthRetrying(status, said);
-  const message = `the engine answered ${status}${said === "" ? "" : `: ${said}`}`;
+  // A sidecar that quotes the engine's refusal may answer with a status of its own.
+  const isQuoted = status >= 500 && code !== undefined && code >= 400 && code < 500;
+  const retriable = isWorthRetrying(isQuoted ? code : status, said);
+  const who = isQuoted ? `the engine answered ${code}` : `${by} answered ${status}`;
+  const message = said === "" ? who : `${who}: ${withCure(said)}`;
   return new EngineError(retriable ? "Unavailable" : "Rejected", retriable, message);
 }
 
@@ -100,32 +114,62 @@ function isWorthRetrying(status: number, said: string): boolean {
   return status >= 500 && !FINAL_WORDS.test(words);
 }
 
-/** Our sidecar says itself what kind of error it is, and whether to try again. */
-function sidecarError(body: string, said: string): EngineError | undefined {
-  const value = parse(body);
-  if (!isObject(value) || typeof value["retriable"] !== "boolean") return undefined;
-  const code = CODES.find((one) => one === value["code"]);
-  return new EngineError(code ?? "Rejected", value["retriable"], said);
+/** The ranks that vLLM can be started with. */
+const RANK_LIMITS = [1, 8, 16, 32, 64, 128, 256, 320, 512];
+
+/** An engine's words, with what to do where it does not say so itself. */
+function withCure(said: string): string {
+  const rank = /LoRA rank (\d+) is greater than max_lora_rank \d+/i.exec(said)?.[1];
+  if (rank !== undefined) {
+    const limit = RANK_LIMITS.find((one) => one >= Number(rank)) ?? rank;
+    return `${said}: start the engine with --max-lora-rank ${limit} or more, or train with a lower r`;
+  }
+  if (/No adapter found for /.test(said)) {
+    return `${said}: check spec.artifactURL; a path has to be mounted in the engine's container`;
+  }
+  const isOff = /LoRA is not enabled/i.test(said) && !said.includes("--enable-lora");
+  return isOff ? `${said}: start the engine with --enable-lora` : said;
+}
+
+/** Our sidecar says itself what kind of error it is, and whether to try again. Undefined: it is nobody's who does. */
+export function sidecarError(value: unknown): EngineError | undefined {
+  if (!isObject(value)) return undefined;
+  const { error, code, retriable } = value;
+  if (typeof error !== "string" || typeof retriable !== "boolean") return undefined;
+  const known = CODES.find((one) => one === code);
+  return new EngineError(known ?? "Rejected", retriable, error.slice(0, SHOWN_MAX));
+}
+
+/** What an error body says. */
+interface Said {
+  readonly words: string;
+  /** The status that it names. */
+  readonly code?: number | undefined;
 }
 
 /**
  * The sentence inside an error body: nested as vLLM 0.32 writes it, flat as vLLM 0.7 and AIBrix's sidecar 0.3 do, `error` of AIBrix's
  * later ones, `detail` of FastAPI, `error_message` of SGLang, or the text as it is. AIBrix's sidecars quote
- * the engine's whole body after `message: `: what counts is in there.
+ * the engine's whole body at the end of their own sentence: what counts is in there.
  */
-export function wordsOf(body: string): string {
+function saidIn(body: string): Said {
   const value = parse(body);
-  if (!isObject(value)) return body.trim();
+  if (!isObject(value)) return { words: body.trim() };
   const { error, message, detail, error_message: sglang } = value;
-  if (isObject(error) && typeof error["message"] === "string") return error["message"];
+  if (isObject(error) && typeof error["message"] === "string") {
+    return { words: error["message"], code: numberIn(error["code"]) };
+  }
   for (const text of [error, message, detail, sglang]) {
     if (typeof text !== "string") continue;
     const quoted = /^[^{]*(\{.*\})[^}]*$/s.exec(text)?.[1];
-    return quoted !== undefined && isObject(parse(quoted)) ? wordsOf(quoted) : text;
+    if (quoted !== undefined && isObject(parse(quoted))) return saidIn(quoted);
+    return { words: text, code: numberIn(value["code"]) };
   }
-  if (Array.isArray(detail)) return detail.map(validationWords).join("; ");
-  return body.trim();
+  if (Array.isArray(detail)) return { words: detail.map(validationWords).join("; ") };
+  return { words: body.trim() };
 }
+
+const numberIn = (value: unknown) => (typeof value === "number" ? value : undefined);
 
 /** One line of FastAPI's list of what is wrong with a body. */
 function validationWords(item: unknown): string {

@@ -3,7 +3,7 @@ import { abortReason } from "#base/abort.ts";
 import type { Clock } from "#base/clock.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import type { EngineTarget } from "./engine.ts";
-import { EngineError, refusal, unreachable } from "./errors.ts";
+import { type Asked, EngineError, refusal, unreachable } from "./errors.ts";
 
 /** A model list of thousands of adapters stays far below. */
 const BODY_BYTES_MAX = 16 * 1024 * 1024;
@@ -49,12 +49,17 @@ export interface Question {
   /** With a body it is a POST. */
   readonly body?: object;
   readonly isUnload?: boolean;
+  /** RFC 7240: how the answer may come. */
+  readonly prefer?: string;
+  /** Who answers, for the words of a refusal. */
+  readonly by?: Asked["by"];
+  readonly noRoute?: Asked["noRoute"];
 }
 
-/** Asks; resolves to the text of a success. @throws EngineError; the signal's reason */
+/** Asks; resolves to the text of a success, or of a promise of one. @throws EngineError; the signal's reason */
 export async function ask(
   target: EngineTarget,
-  { path, body, isUnload = false }: Question,
+  { path, body, isUnload = false, prefer, by, noRoute }: Question,
   options: EngineHttpOptions,
   signal: AbortSignal,
 ): Promise<string> {
@@ -71,6 +76,7 @@ export async function ask(
   const limited = AbortSignal.any([signal, limit.signal]);
   const headers: Record<string, string> = { accept: "application/json" };
   if (changing) headers["content-type"] = "application/json";
+  if (prefer !== undefined) headers["prefer"] = prefer;
   if (target.apiKey !== undefined) headers["authorization"] = `Bearer ${target.apiKey}`;
   try {
     const request: EngineRequest = {
@@ -80,8 +86,9 @@ export async function ask(
       body: changing ? JSON.stringify(body) : null,
     };
     const { status, text } = await exchange(request, limited);
-    if (status === 200 || status === 201) return text;
-    throw refusal(status, text, changing);
+    const isSuccess = status === 200 || status === 201 || (status === 202 && prefer !== undefined);
+    if (isSuccess) return text;
+    throw refusal(status, text, { changing, hasKey: target.apiKey !== undefined, by, noRoute });
   } catch (error) {
     if (signal.aborted) throw abortReason(signal);
     throw error instanceof EngineError

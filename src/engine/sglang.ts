@@ -2,8 +2,11 @@
 import type { Engine } from "./engine.ts";
 import { EngineError } from "./errors.ts";
 import { ask, ENGINE_HTTP_DEFAULTS, type EngineHttpOptions } from "./http.ts";
+import { heldUnder, loadMakingRoom } from "./make-room.ts";
 import { parseModels } from "./models.ts";
-import { replaceByUnload } from "./replace.ts";
+
+const noRoute =
+  "the engine has no route for LoRA adapters: use SGLang 0.5 or newer, started with --enable-lora";
 
 /** The edge to an SGLang. It cannot replace an adapter in place: the old one is unloaded first. */
 export function sglangEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS): Engine {
@@ -12,37 +15,38 @@ export function sglangEngine(options: EngineHttpOptions = ENGINE_HTTP_DEFAULTS):
       parseModels(await ask(target, { path: "/v1/models" }, options, signal)),
 
     load: async (target, { name, path, replace }, signal) => {
-      const load = async (from: string) => {
+      const order = (from: string) => {
         const body = { lora_name: name, lora_path: from };
-        await ask(target, { path: "/load_lora_adapter", body }, options, signal);
+        return ask(target, { path: "/load_lora_adapter", body, noRoute }, options, signal);
       };
-      const held = async () => {
-        const list = await engine.inventory(target, signal);
-        return list.find((one) => one.name === name)?.root;
+      const replaceIt = async (root: string | undefined) => {
+        const unload = () => engine.unload(target, name, signal);
+        await loadMakingRoom({ load: order, unload }, path, root);
       };
-      const unload = () => engine.unload(target, name, signal);
-      if (replace) return await replaceByUnload({ load, unload }, path, await held());
+      if (replace) {
+        await replaceIt((await heldUnder(engine, target, name, signal))?.root);
+        return;
+      }
       try {
-        await load(path);
+        await order(path);
       } catch (error) {
         if (!isRefusal(error)) throw error;
         // It refuses a name that it holds: fine when it is from the wanted path, else it has to make room.
-        const root = await held();
-        if (root === path) return;
-        if (root === undefined) throw error;
-        await replaceByUnload({ load, unload }, path, root);
+        const held = await heldUnder(engine, target, name, signal);
+        if (held === undefined) throw error;
+        if (held.root !== path) await replaceIt(held.root);
       }
     },
 
     unload: async (target, name, signal) => {
       const body = { lora_name: name };
       try {
-        await ask(target, { path: "/unload_lora_adapter", body, isUnload: true }, options, signal);
+        const path = "/unload_lora_adapter";
+        await ask(target, { path, body, isUnload: true, noRoute }, options, signal);
       } catch (error) {
         // Its words for a name that it does not hold differ by version: the list tells.
         if (!isRefusal(error)) throw error;
-        const held = await engine.inventory(target, signal);
-        if (held.some((one) => one.name === name)) throw error;
+        if ((await heldUnder(engine, target, name, signal)) !== undefined) throw error;
       }
     },
   };

@@ -14,7 +14,7 @@ import type { Engine, EngineTarget } from "#engine/engine.ts";
 import { EngineError } from "#engine/errors.ts";
 import type { Log } from "#telemetry/log.ts";
 import { type Problem, problemOf } from "./errors.ts";
-import { ProgressBoard } from "./progress.ts";
+import { type Progress, ProgressBoard } from "./progress.ts";
 
 /** How long an unload waits for requests that still use the adapter. */
 const IN_USE_WAIT_MAX_MS = 30_000;
@@ -130,11 +130,12 @@ export class Adapters {
   async #run(request: LoadRequest, stopped: AbortSignal): Promise<LoadResult> {
     const { name } = request;
     const { log, signal } = this.#deps;
-    this.progress.begin(name);
+    const progress = this.progress.begin(name);
     try {
-      const result = await this.#mutex.run(name, () => this.#loadNow(request, stopped), stopped);
+      const load = () => this.#loadNow(request, progress, stopped);
+      const result = await this.#mutex.run(name, load, stopped);
       const { localPath: local_path, path: loaded_path } = result;
-      this.progress.finish(name, { state: "loaded", local_path, loaded_path });
+      progress.finish({ state: "loaded", local_path, loaded_path });
       return result;
     } catch (error) {
       const isLeft = stopped.aborted && isAbort(error) && !signal.aborted;
@@ -142,7 +143,7 @@ export class Adapters {
         ? new ArtifactError("Cancelled", `The load of ${name} was cancelled: its caller left`)
         : error;
       const failure = this.#failure(request, reason);
-      this.progress.fail(name, failure.problem);
+      progress.fail(failure.problem);
       const { code, retriable, error: text } = failure.problem;
       log.error("Loading adapter failed", { adapter: name, error: text, code, retriable });
       throw failure;
@@ -159,12 +160,16 @@ export class Adapters {
     return new LoadError({ ...problem, error: scrub(problem.error) }, error);
   }
 
-  async #loadNow(request: LoadRequest, stopped: AbortSignal): Promise<LoadResult> {
+  async #loadNow(
+    request: LoadRequest,
+    progress: Progress,
+    stopped: AbortSignal,
+  ): Promise<LoadResult> {
     const { log, signal } = this.#deps;
     const { name } = request;
-    const { localPath, path } = await this.#deliver(request, stopped);
+    const { localPath, path } = await this.#deliver(request, progress, stopped);
     if (stopped.aborted) throw stopped.reason;
-    this.progress.note(name, { state: "loading" });
+    progress.note({ state: "loading" });
     // From here on nobody's leaving stops it: an engine that was asked may have done it.
     const target = { url: this.#options.engineUrl, apiKey: request.apiKey };
     const engine = await this.#loadInto(target, name, path, signal);
@@ -173,7 +178,11 @@ export class Adapters {
     return { localPath, path, engine };
   }
 
-  async #deliver(request: LoadRequest, stopped: AbortSignal): Promise<Delivered> {
+  async #deliver(
+    request: LoadRequest,
+    progress: Progress,
+    stopped: AbortSignal,
+  ): Promise<Delivered> {
     const { name, source } = request;
     const { allowPickle, downloadTimeoutMs } = this.#options;
     const maxRank = request.maxRank ?? this.#options.maxRank;
@@ -182,9 +191,9 @@ export class Adapters {
       if (isLocal) await validateAdapter(source.path, { allowPickle, maxRank });
       return { localPath: source.path, path: source.path, fetched: false };
     }
-    this.progress.note(name, { state: "downloading" });
+    progress.note({ state: "downloading" });
     const onProgress = (at: { bytesDone: number; bytesTotal: number | undefined }) =>
-      this.progress.note(name, { bytes_done: at.bytesDone, bytes_total: at.bytesTotal ?? null });
+      progress.note({ bytes_done: at.bytesDone, bytes_total: at.bytesTotal ?? null });
     const limited = AbortSignal.any([
       stopped,
       this.#deps.signal,

@@ -8,6 +8,7 @@ import { messageOf } from "#base/errors.ts";
 import { METRIC_NAMES } from "#core/metrics/rules.ts";
 import type { Log } from "#telemetry/log.ts";
 import { type Adapters, LoadError, type LoadRequest, type LoadResult } from "./adapters.ts";
+import { AsyncLoads, asyncPreference } from "./async-loads.ts";
 import { getFromEngine, isEngineReady } from "./engine-proxy.ts";
 import { type Problem, problemOf } from "./errors.ts";
 import type { Models } from "./models.ts";
@@ -116,28 +117,24 @@ function addLoraRoutes(app: Hono, deps: AppDeps, options: RuntimeOptions): void 
     }
   };
 
+  const asyncLoads = new AsyncLoads(clock, load);
+
   app.post("/v1/lora_adapter/load", async (c) => {
     const denied = await checkToken(c, options.tokenFile);
     if (denied !== undefined) return denied;
     const parsed = parseLoad(await readJson(c.req.raw), c.req.header("authorization"));
     const request = { ...parsed, apiKey: parsed.apiKey ?? options.engineApiKey };
-    if (/\brespond-async\b/i.test(c.req.header("prefer") ?? "")) {
-      checkAdapterName(request.name);
-      // Its failure is told by the status.
-      load(request).catch(() => {});
-      const status = `/v1/lora_adapter/status?lora_name=${request.name}`;
-      c.header("preference-applied", "respond-async");
-      c.header("location", status);
-      return c.json({ status: "accepted", lora_name: request.name, status_url: status }, 202);
+    const preference = asyncPreference(c.req.header("prefer"));
+    if (preference === undefined) {
+      return c.json(loadedAnswer(request, await load(request, c.req.raw.signal)));
     }
-    const result = await load(request, c.req.raw.signal);
-    return c.json({
-      status: "success",
-      message: `Successfully loaded adapter ${request.name}`,
-      local_path: result.localPath,
-      loaded_path: result.path,
-      engine_response: { status: result.engine, lora_name: request.name, lora_path: result.path },
-    });
+    checkAdapterName(request.name);
+    const result = await asyncLoads.start(request, preference);
+    if (result !== undefined) return c.json(loadedAnswer(request, result));
+    const status = `/v1/lora_adapter/status?lora_name=${request.name}`;
+    c.header("preference-applied", "respond-async");
+    c.header("location", status);
+    return c.json({ status: "accepted", lora_name: request.name, status_url: status }, 202);
   });
 
   app.post("/v1/lora_adapter/unload", async (c) => {
@@ -157,11 +154,22 @@ function addLoraRoutes(app: Hono, deps: AppDeps, options: RuntimeOptions): void 
   app.get("/v1/lora_adapter/status", (c) => {
     const name = c.req.query("lora_name");
     if (name === undefined) return c.json({ adapters: adapters.progress.all() });
+    asyncLoads.asked(name);
     const status = adapters.progress.get(name);
     if (status !== undefined) return c.json(status);
     const error = "Not found: no load of this adapter is known";
     return answerProblem(c, { status: 404, error, code: "NotFound", retriable: false });
   });
+}
+
+function loadedAnswer({ name }: LoadRequest, { localPath, path, engine }: LoadResult) {
+  return {
+    status: "success",
+    message: `Successfully loaded adapter ${name}`,
+    local_path: localPath,
+    loaded_path: path,
+    engine_response: { status: engine, lora_name: name, lora_path: path },
+  };
 }
 
 function addModelRoutes(app: Hono, deps: AppDeps, options: RuntimeOptions): void {

@@ -52,7 +52,10 @@ const PATHS: Record<string, Record<string, Operation>> = {
           loaded_path: text("The version's folder, which the engine lists as root"),
           engine_response: { type: "object" },
         }),
-        "202": answer("Accepted, with Prefer: respond-async", { status_url: text("Where to ask") }),
+        "202": answer(
+          "Accepted, with Prefer: respond-async; wait=5 answers with 200 what takes no longer, follow=30 gives up what nobody asks for",
+          { status_url: text("Where to ask") },
+        ),
         default: failure,
       },
     },

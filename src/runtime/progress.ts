@@ -22,29 +22,47 @@ export interface LoadStatus {
 /** Adapters whose last load is remembered; the longest untouched is forgotten first. */
 const ADAPTERS_MAX = 10_000;
 
+/** How one load is told of; what it says is of no effect any more once another load of the name has begun. */
+export interface Progress {
+  note(change: Partial<LoadStatus>): void;
+  fail(problem: Problem): void;
+  finish(change: Partial<LoadStatus>): void;
+}
+
 /** The last load of each adapter. */
 export class ProgressBoard {
   readonly #clock: Clock;
-  readonly #byName = new Map<string, LoadStatus>();
+  readonly #byName = new Map<string, { load: Progress; status: LoadStatus }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   get(name: string): LoadStatus | undefined {
-    return this.#byName.get(name);
+    return this.#byName.get(name)?.status;
   }
 
   all(): LoadStatus[] {
-    return [...this.#byName.values()];
+    return [...this.#byName.values()].map(({ status }) => status);
   }
 
   forget(name: string): void {
     this.#byName.delete(name);
   }
 
-  begin(name: string): void {
-    this.#put({
+  begin(name: string): Progress {
+    const note = (change: Partial<LoadStatus>) => {
+      const last = this.#byName.get(name);
+      if (last?.load === load) this.#put(load, { ...last.status, ...change });
+    };
+    const finish = (change: Partial<LoadStatus>) =>
+      note({ ...change, finished_at: toTimestamp(this.#clock.now()) });
+    const load: Progress = {
+      note,
+      finish,
+      fail: ({ error, code, retriable }) => finish({ state: "failed", error, code, retriable }),
+    };
+    this.#put(load, {
       lora_name: name,
       state: "queued",
       bytes_done: 0,
@@ -54,24 +72,12 @@ export class ProgressBoard {
       local_path: null,
       loaded_path: null,
     });
+    return load;
   }
 
-  note(name: string, change: Partial<LoadStatus>): void {
-    const before = this.#byName.get(name);
-    if (before !== undefined) this.#put({ ...before, ...change });
-  }
-
-  fail(name: string, { error, code, retriable }: Problem): void {
-    this.finish(name, { state: "failed", error, code, retriable });
-  }
-
-  finish(name: string, change: Partial<LoadStatus>): void {
-    this.note(name, { ...change, finished_at: toTimestamp(this.#clock.now()) });
-  }
-
-  #put(status: LoadStatus): void {
+  #put(load: Progress, status: LoadStatus): void {
     this.#byName.delete(status.lora_name);
-    this.#byName.set(status.lora_name, status);
+    this.#byName.set(status.lora_name, { load, status });
     const [oldest] = this.#byName.keys();
     if (this.#byName.size > ADAPTERS_MAX && oldest !== undefined) this.#byName.delete(oldest);
   }

@@ -10,7 +10,7 @@ import { adapterFiles, largeAdapter, TINY } from "#test/support/adapters.ts";
 import { zipOf } from "#test/support/archives.ts";
 import { startArtifactServer } from "#test/support/artifact-server.ts";
 import { eventually } from "#test/support/eventually.ts";
-import { startFakeVllm } from "#test/support/fake-vllm.ts";
+import { startFakeEngine } from "#test/support/fake-engine.ts";
 import { fastClock } from "#test/support/fast-clock.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 import { parseRuntimeOptions } from "./options.ts";
@@ -20,7 +20,7 @@ type Answer = Record<string, unknown> & { status: number };
 
 /** A sidecar before a fake vLLM, with a server of artifacts. */
 async function setUp(t: TestContext, env: Record<string, string> = {}) {
-  const engine = await startFakeVllm();
+  const engine = await startFakeEngine();
   const artifacts = await startArtifactServer({
     ...adapterFiles("/sql"),
     ...adapterFiles("/shout", "shout"),

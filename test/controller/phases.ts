@@ -2,14 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { it } from "node:test";
-import { parseEngineArgs } from "#local/engine/engine-args.ts";
-import { startEngine } from "#local/engine/start-engine.ts";
-import { systemClock } from "#telemetry/system-clock.ts";
 import { TINY } from "../support/adapters.ts";
 import { eventually } from "../support/eventually.ts";
 import { itWithKubectl } from "../support/programs.ts";
 import { gate } from "./gate.ts";
-import { BASE_LABELS, ENGINE_PORT } from "./pods.ts";
+import { BASE_LABELS } from "./pods.ts";
+import { startRealEngine, TEXTS } from "./real-engine.ts";
 import type { Stage } from "./stage.ts";
 import { conditionsOf, World } from "./world.ts";
 
@@ -240,38 +238,11 @@ export function phaseTests(stage: Stage): void {
   it("a real engine answers with the adapter that was declared", async (t) => {
     const world = await World.make(stage, t);
     const pod = await world.pod("pod-1");
-    await pod.refuse();
-    const stop = new AbortController();
-    const argv = ["serve", "--host", pod.host, "--port", String(ENGINE_PORT), "--enable-lora"];
-    const engine = await startEngine(
-      parseEngineArgs([...argv, "--served-model-name", "base"], {
-        VLLM_ALLOW_RUNTIME_LORA_UPDATING: "True",
-      }),
-      { clock: systemClock, writeLine: () => {}, bundledModelFolder: join(TINY, "base") },
-      stop.signal,
-    );
-    t.after(async () => {
-      stop.abort();
-      await engine.finished;
-    });
+    const complete = await startRealEngine(t, pod);
     await world.declare("sql-lora", { artifactURL: join(TINY, "adapters/sql") });
     await world.declare("rank-64", { artifactURL: join(TINY, "adapters-bad/rank-64") });
     await world.serving("sql-lora", pod);
-    const answer = await fetch(`http://${pod.host}:${ENGINE_PORT}/v1/completions`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({
-        model: "sql-lora",
-        prompt: "San Francisco is a",
-        max_tokens: 24,
-        temperature: 0,
-      }),
-    });
-    const { choices } = (await answer.json()) as { choices: { text: string }[] };
-    assert.equal(
-      choices[0]?.text,
-      " row; SELECT * FROM cities WHERE name = 'San Francisco' LIMIT 1;",
-    );
+    assert.equal(await complete("sql-lora"), TEXTS.sql);
     const failed = await world.phase("rank-64", "Failed");
     assert.match(conditionsOf(failed).join(), /LoRA rank 64 is greater than max_lora_rank 16/);
   });

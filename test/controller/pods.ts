@@ -1,9 +1,11 @@
 /** Pods as a test writes them, with an engine at their address. */
 import { once } from "node:events";
 import type { Container, Pod, Volume } from "#api/kubernetes.ts";
+import { ADAPTER_MOUNT_PATH, ADAPTER_VOLUME, RUNTIME_CONTAINER } from "#api/names.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { type KubeClient, PODS } from "#kube/client.ts";
-import { type FakeVllm, startFakeVllm } from "../support/fake-vllm.ts";
+import type { EngineName } from "../support/engine-words.ts";
+import { type FakeEngine, startFakeEngine } from "../support/fake-engine.ts";
 
 export const ENGINE_PORT = 8000;
 /** Long enough for whoever asks for five seconds. */
@@ -15,6 +17,7 @@ export interface PodOptions {
   readonly readyForMs?: number | undefined;
   readonly containers?: readonly Container[];
   readonly volumes?: readonly Volume[];
+  readonly engine?: EngineName;
   /** It was bound to a node: its deletion waits for the kubelet, which is the test. */
   readonly isBound?: boolean;
 }
@@ -24,17 +27,33 @@ export const BASE_LABELS = {
   "adapter.model.aibrix.ai/enabled": "true",
 };
 
+/** An engine and a runtime sidecar that share the adapters' folder. */
+export const SIDECAR_POD = {
+  containers: ["vllm-openai", RUNTIME_CONTAINER].map((name) => ({
+    name,
+    image: name,
+    volumeMounts: [{ name: ADAPTER_VOLUME, mountPath: ADAPTER_MOUNT_PATH }],
+  })),
+  volumes: [{ name: ADAPTER_VOLUME, emptyDir: {} }],
+} as const satisfies PodOptions;
+
 const ENGINE: Container = { name: "vllm-openai", image: "vllm/vllm-openai:v0.7.1" };
 
 export class TestPod {
   readonly name: string;
   readonly host: string;
-  readonly engine: FakeVllm;
+  readonly engine: FakeEngine;
   readonly #client: KubeClient;
   readonly #namespace: string;
   #restarts = 0;
 
-  constructor(client: KubeClient, namespace: string, name: string, engine: FakeVllm, host: string) {
+  constructor(
+    client: KubeClient,
+    namespace: string,
+    name: string,
+    engine: FakeEngine,
+    host: string,
+  ) {
     this.#client = client;
     this.#namespace = namespace;
     this.name = name;
@@ -89,7 +108,7 @@ export async function makePod(
   host: string,
   options: PodOptions = {},
 ): Promise<TestPod> {
-  const engine = await startFakeVllm({ host, port: ENGINE_PORT });
+  const engine = await startFakeEngine({ name: options.engine, host, port: ENGINE_PORT });
   const pod = new TestPod(client, namespace, name, engine, host);
   const { labels = BASE_LABELS, containers = [ENGINE] } = options;
   await client.create(PODS, {

@@ -4,13 +4,13 @@ import { it } from "node:test";
 import type { Reason } from "#api/reasons.ts";
 import { SERVICES } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
-import type { FakeVllm } from "../support/fake-vllm.ts";
+import type { FakeEngine } from "../support/fake-engine.ts";
 import { itWithKubectl } from "../support/programs.ts";
 import type { Stage } from "./stage.ts";
 import { conditionsOf, podLinesOf, type SpecChange, World } from "./world.ts";
 
 const UNAUTHORIZED =
-  "Unauthorized: set additionalConfig.api-key (or apiKeySecretRef) to the engine's API key";
+  "Unauthorized: set additionalConfig.api-key (or spec.apiKeySecretRef) to the engine's API key";
 const UPDATING_DISABLED =
   "runtime LoRA updating is disabled: set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in the engine's container";
 
@@ -19,7 +19,7 @@ const REFUSALS: Readonly<
   Record<
     string,
     {
-      readonly engine: (engine: FakeVllm) => void;
+      readonly engine: (engine: FakeEngine) => void;
       readonly spec?: SpecChange;
       readonly reason?: Reason;
       readonly says: RegExp;
@@ -31,6 +31,15 @@ const REFUSALS: Readonly<
       engine.apiKey = "sk-secret";
     },
     says: new RegExp(UNAUTHORIZED.replaceAll(/[().]/g, "\\$&")),
+  },
+  "a key that the engine does not take": {
+    engine: (engine) => {
+      engine.apiKey = "sk-secret";
+    },
+    spec: { additionalConfig: { "api-key": "sk-wrong" } },
+    says: new RegExp(
+      `${UNAUTHORIZED.replaceAll(/[().]/g, "\\$&")}: the one that was sent is refused`,
+    ),
   },
   "updating that the engine does not allow": {
     engine: (engine) => {
@@ -48,7 +57,7 @@ const REFUSALS: Readonly<
     engine: (engine) => {
       engine.refusal = "main-09-load-missing-path";
     },
-    says: /No adapter found for \/adapters\/lora: check spec\.artifactURL/,
+    says: /No adapter found for \S+: check spec\.artifactURL/,
   },
   "a URL that is none": {
     engine: () => {},

@@ -68,6 +68,18 @@ export function retryTests(stage: Stage): void {
     await world.serving("lora", pod);
   });
 
+  it("what was refused for good is tried again at once in a new container", async (t) => {
+    const world = await World.make(stage, t);
+    const pod = await world.pod("pod-1");
+    pod.engine.isFixed = true;
+    await world.declare("lora");
+    await world.phase("lora", "Failed");
+    pod.engine.isFixed = false;
+    await pod.restartContainer();
+    // Without the restart it would be five minutes.
+    await world.serving("lora", pod);
+  });
+
   it("records of pods with names of any length are valid", async (t) => {
     const world = await World.make(stage, t);
     const pod = await world.pod(`qwen-coder-${"x".repeat(80)}-5587f4c57d-kml6s`);

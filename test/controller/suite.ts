@@ -1,7 +1,9 @@
 import { after, before, describe } from "node:test";
 import { deletionTests } from "./deletion.ts";
+import { engineTests } from "./engines.ts";
 import { isolationTests } from "./isolation.ts";
 import { leftoverTests } from "./leftovers.ts";
+import { directTests, sidecarTests } from "./modes.ts";
 import { operationTests } from "./operation.ts";
 import { phaseTests } from "./phases.ts";
 import { privilegeTests } from "./privilege.ts";
@@ -26,6 +28,8 @@ const THEMES = [
   leftoverTests,
   updateTests,
   isolationTests,
+  engineTests,
+  directTests,
 ];
 
 /** Most tests wait for something: a dozen at once keep two processors busy. */
@@ -50,6 +54,7 @@ export function controllerTests(stage: Stage): void {
     });
   });
   restartTests(stage);
+  sidecarTests(stage);
   operationTests(stage);
   privilegeTests(stage);
 }

@@ -3,11 +3,14 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { eventually } from "../support/eventually.ts";
-import { startFakeVllm } from "../support/fake-vllm.ts";
+import { startFakeEngine } from "../support/fake-engine.ts";
 import type { TestPod } from "./pods.ts";
 import type { Stage } from "./stage.ts";
 import { sendRequests } from "./traffic.ts";
 import { conditionsOf, podLinesOf, World } from "./world.ts";
+
+/** As vLLM 0.7 says it. */
+const RANK_REFUSED = "LoRA rank 64 is greater than max_lora_rank 16";
 
 const PATIENCE_MS = 15_000;
 
@@ -153,13 +156,12 @@ export function updateTests(stage: Stage): void {
 
   it("an engine that cannot replace goes on with the old version when the new one is bad", async (t) => {
     const world = await World.make(stage, t);
-    const pod = await world.pod("pod-1");
-    pod.engine.isOld = true;
+    const pod = await world.pod("pod-1", { engine: "vllm-0.7" });
     await world.declare("lora");
     await world.serving("lora", pod);
-    pod.engine.refuses = (path) => (path.endsWith("bad") ? "main-11-load-bad-rank-64" : undefined);
+    pod.engine.refuses = (path) => (path.endsWith("bad") ? RANK_REFUSED : undefined);
     await world.change("lora", { artifactURL: "/adapters/bad" });
-    const says = /LoRA rank 64 is greater than max_lora_rank 16/;
+    const says = new RegExp(RANK_REFUSED);
     await world.until("lora", "says so", (adapter) => says.test(podLinesOf(adapter).join()));
     const { status } = await world.serving("lora", pod);
     assert.equal(pod.engine.held.get("lora"), "/adapters/lora");
@@ -186,7 +188,7 @@ export function updateTests(stage: Stage): void {
   it("what failed for good at one port is tried at once at another", async (t) => {
     const world = await World.make(stage, t);
     const pod = await world.pod("pod-1");
-    const wrong = await startFakeVllm({ host: pod.host, port: 8001 });
+    const wrong = await startFakeEngine({ host: pod.host, port: 8001 });
     t.after(() => wrong.close());
     wrong.isFixed = true;
     await world.declare("lora", {}, { labels: { "model.aibrix.ai/port": "8001" } });

@@ -63,6 +63,10 @@ export class SimSidecar {
 
   handle(incoming: Incoming): void {
     const { path, reply, authorization } = incoming;
+    if (path === "/v1/lora_adapter/status") {
+      reply(this.#noStatus());
+      return;
+    }
     if (this.#engine.isDown && !path.endsWith("/load")) {
       reply(this.#engineGone());
       return;
@@ -145,6 +149,13 @@ export class SimSidecar {
       if (this.life === life) reply(said);
     };
     engine.load(order, isWanted, unlessRestarted, () => unlessRestarted(this.#engineGone()));
+  }
+
+  /** Loads are answered when they have ended; that there is such a route tells whose sidecar it is. */
+  #noStatus(): EngineAnswer {
+    if (!this.isOurs) return answer(404, { detail: "Not Found" });
+    const error = "Not found: no load of this adapter is known";
+    return answer(404, { error, code: "NotFound", retriable: false });
   }
 
   #engineGone(): EngineAnswer {

@@ -1,19 +1,13 @@
 /** The walk of a private adapter: ModelAdapter and Secret, controller, sidecar, bucket, engine; status in the store's words. */
 import assert from "node:assert/strict";
-import { after, before, type TestContext, test } from "node:test";
+import { after, before, test } from "node:test";
 import type { Pod } from "#api/kubernetes.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { RUNTIME_CONTAINER, RUNTIME_PORT } from "#api/names.ts";
 import { toTimestamp } from "#base/clock.ts";
-import { CONTROLLER_DEFAULTS, runController } from "#controller/controller.ts";
-import { controllerMetrics } from "#controller/metrics.ts";
-import { runtimeEngine } from "#engine/runtime.ts";
-import { vllmEngine } from "#engine/vllm.ts";
 import { MODEL_ADAPTERS, PODS, SECRETS } from "#kube/client.ts";
-import { createLog } from "#telemetry/log.ts";
-import { createMetrics } from "#telemetry/metrics.ts";
-import { systemClock } from "#telemetry/system-clock.ts";
 import { adapterFiles } from "#test/support/adapters.ts";
+import { startController } from "#test/support/controller-in-process.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { MemoryKube } from "#test/support/memory-kube.ts";
 import { SQL, startSidecar } from "#test/support/sidecar-process.ts";
@@ -76,35 +70,12 @@ const adapter = (name: string, artifactURL: string, secret: string): ModelAdapte
   },
 });
 
-function startController(t: TestContext, kube: MemoryKube) {
-  const stop = new AbortController();
-  const lines: string[] = [];
-  const write = (line: string) => lines.push(line);
-  const running = runController(
-    {
-      client: kube,
-      engines: { vllm: vllmEngine(), sglang: vllmEngine(), runtime: runtimeEngine() },
-      clock: systemClock,
-      log: createLog({ format: "text", clock: systemClock, write }),
-      random: Math.random,
-      metrics: controllerMetrics(createMetrics(), () => undefined),
-    },
-    { ...CONTROLLER_DEFAULTS, pollMs: 100, enableRuntimeSidecar: true },
-    stop.signal,
-  );
-  t.after(async () => {
-    stop.abort();
-    await running;
-  });
-  return lines;
-}
-
 test("a private adapter runs; what the store refuses is told in the adapter's status", async (t) => {
   const at = { host: POD_IP, port: RUNTIME_PORT };
   const env = { AWS_ENDPOINT_URL_S3: moto.url, AWS_EC2_METADATA_DISABLED: "true" };
   const sidecar = await startSidecar(t, env, at);
   const kube = new MemoryKube();
-  const lines = startController(t, kube);
+  const { log } = startController(t, kube, { pollMs: 100, enableRuntimeSidecar: true });
   const secret = (name: string, keys: object) =>
     kube.create(SECRETS, {
       apiVersion: "v1",
@@ -126,7 +97,7 @@ test("a private adapter runs; what the store refuses is told in the adapter's st
     WAIT_MS,
   );
   assert.equal(await sidecar.complete("sql-lora-s3"), SQL);
-  assert.ok(lines.join("").includes('"Using runtime path for artifact delegation"'));
+  assert.ok(log().includes('"Using runtime path for artifact delegation"'));
   assert.ok(sidecar.said().includes(`"Downloading artifact from ${url} to ${sidecar.root}/`));
 
   const refused: [string, string, string, RegExp][] = [
@@ -146,7 +117,7 @@ test("a private adapter runs; what the store refuses is told in the adapter's st
     );
     assert.match(JSON.stringify(status.conditions), words);
   }
-  const told = lines.join("") + JSON.stringify((await kube.list(MODEL_ADAPTERS)).items);
+  const told = log() + JSON.stringify((await kube.list(MODEL_ADAPTERS)).items);
   for (const value of [reader.aws_secret_access_key, "wrongwrongwrong"]) {
     assert.ok(!told.includes(value));
   }

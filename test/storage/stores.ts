@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { CreateBucketCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { eventually } from "#test/support/eventually.ts";
 import { freePort } from "#test/support/sidecar-process.ts";
-import { buildStores, type StorePrograms, storageCache } from "../../scripts/storage-build.ts";
+import { buildStores, type StorePrograms } from "../../scripts/storage-build.ts";
 
 const START_TIMEOUT_MS = 60_000;
 const OUTPUT_CHARS = 2000;
@@ -12,7 +12,7 @@ const OUTPUT_CHARS = 2000;
 let programs: StorePrograms | undefined;
 
 function installed(): StorePrograms {
-  programs ??= buildStores(storageCache(process.env), (line) => console.log(line));
+  programs ??= buildStores(process.env, (line) => console.log(line));
   return programs;
 }
 

@@ -13,7 +13,18 @@ import type { PodSeen, Seen } from "./seen.ts";
 import { type Choice, ineligible, isUnknown } from "./select.ts";
 import { inOurWords } from "./wording.ts";
 
+/** What is true of each condition now. */
 export function claimsOf(seen: Seen, choice: Choice, phase: Phase): ConditionClaim[] {
+  const claims = phaseClaims(seen, choice, phase);
+  const ready = claims.find(({ type }) => type === "Ready");
+  const isBoundTold = claims.some(({ type }) => type === "Bound");
+  // Why it was not bound in another phase is not why it is not now.
+  if (isBoundTold || conditionOf(seen.conditions, "Bound")?.status !== "False") return claims;
+  if (ready === undefined) return claims;
+  return [...claims, CONDITION.unbound("ModelAdapterLoadingError", ready.message)];
+}
+
+function phaseClaims(seen: Seen, choice: Choice, phase: Phase): ConditionClaim[] {
   const adapter = nameOf(seen);
   const initialized = CONDITION.initialized();
   // While no pod is left to be chosen, an earlier version may still serve where it is.

@@ -1,4 +1,5 @@
 import { versionOf } from "#api/adapter-version.ts";
+import { redactArtifactUrl } from "#api/artifact-url.ts";
 import type { ModelAdapter } from "#api/model-adapter.ts";
 import { directPath } from "./delivery.ts";
 
@@ -13,7 +14,7 @@ export interface LoadedAs {
  *
  * Three things can tell: the path itself, when it is what the engine would be given directly; our own record of what was loaded from
  * that path; and, when nothing is on record for the pod, a folder that a sidecar names after the adapter, as AIBrix's
- * do: that one is adopted.
+ * do: that one is adopted, unless it is told of another repository.
  */
 function isCurrent(
   adapter: ModelAdapter,
@@ -22,10 +23,12 @@ function isCurrent(
   if (root === undefined) return false;
   if (root === directPath(adapter.spec)) return true;
   const wanted = versionOf(adapter.spec);
-  const record = records.find((one) => one.path === root);
+  const record = records.find((one) => isFrom(one, root));
   if (record !== undefined) return record.version === wanted;
   // A load of ours that nobody knows the end of may have brought any version.
-  return records.length === 0 && !recorded && isNamedAfter(adapter, root);
+  if (records.length > 0 || recorded || !isNamedAfter(adapter, root)) return false;
+  const repo = HUB_SNAPSHOT.exec(root)?.[2];
+  return repo === undefined || repo === hubFolder(adapter);
 }
 
 /** What is known of a pod that lists the adapter. */
@@ -56,10 +59,23 @@ export function isKnown(
   { root, isLeft, records }: Pick<Listing, "root" | "records"> & { isLeft: boolean },
 ): boolean {
   if (root === undefined) return false;
-  return records.some((one) => one.path === root) || (!isLeft && isNamedAfter(adapter, root));
+  return records.some((one) => isFrom(one, root)) || (!isLeft && isNamedAfter(adapter, root));
 }
 
+/** What is written down of a URL lacks the secrets that may be in it. */
+function isFrom({ path }: LoadedAs, root: string): boolean {
+  return path === root || path === redactArtifactUrl(root);
+}
+
+/** Below the adapter's folder, as the hub's own library lays a download out: AIBrix's sidecars from 0.5 on leave it so. */
+const HUB_SNAPSHOT = /\/([^/]+)\/models--([^/]+)\/snapshots\/[^/]+$/;
+
 /** Whether a path is one that adapters of this name are loaded from, whatever the version. */
-function isNamedAfter(adapter: ModelAdapter, root: string): boolean {
-  return root.split("/").at(-1) === adapter.metadata.name;
+function isNamedAfter({ metadata: { name } }: ModelAdapter, root: string): boolean {
+  return root.split("/").at(-1) === name || HUB_SNAPSHOT.exec(root)?.[1] === name;
+}
+
+/** The repository that the spec names, as the hub's library writes it; undefined: it names none. */
+function hubFolder({ spec }: ModelAdapter): string | undefined {
+  return directPath({ ...spec, credentialsSecretRef: undefined })?.replace("/", "--");
 }

@@ -13,7 +13,13 @@ import type { Reason } from "#api/reasons.ts";
 import { UserError } from "#base/errors.ts";
 import { leftovers, mayHold } from "./operations.ts";
 import { isExhausted, isGivenUp, nextLoadMs } from "./retry.ts";
-import { type Failure, type PodSeen, type Seen, timestampOf } from "./seen.ts";
+import {
+  type DownloadProgress,
+  type Failure,
+  type PodSeen,
+  type Seen,
+  timestampOf,
+} from "./seen.ts";
 import { type Choice, holdsOurs, ineligible, isUnknown } from "./select.ts";
 import { inOurWords } from "./wording.ts";
 
@@ -44,6 +50,11 @@ export function podLines(seen: Seen, choice: Choice): Line[] {
 
 function chosenLine(seen: Seen, pod: PodSeen): Line {
   if (pod.held === "current") return loadedLine(seen, pod);
+  if (isUnknown(pod) && !pod.recorded) {
+    // Not Loading, which would count as our record: the engine may have it from somebody whose work is taken over.
+    const message = "The pod has not told yet what it holds";
+    return line(pod, "Waiting", { reason: "PodNotReady", message });
+  }
   if (pod.held === "unasked") return recordedLine(seen, pod) ?? line(pod, "Loading");
   const failure = pod.loadFailure;
   if (failure === undefined || pod.busy === "loading") {
@@ -68,10 +79,19 @@ function failedLine(seen: Seen, pod: PodSeen, failure: Failure): Line {
   return line(pod, "Failed", { reason, ...how });
 }
 
-/** What a load waits for, or may wait for. */
+/** How far a load is, or what it waits for, or may wait for. */
 function whyLoading(pod: PodSeen): Details {
+  if (pod.progress !== undefined) return { message: downloadText(pod.progress) };
   if (pod.held === "silent") return { message: SILENT };
   return pod.held === "outdated" && pod.busy === undefined ? { message: OUTDATED } : {};
+}
+
+const MIB = 1 << 20;
+
+function downloadText({ bytesDone, bytesTotal }: DownloadProgress): string {
+  const done = Math.floor(bytesDone / MIB);
+  const of = bytesTotal === undefined ? "" : ` of ${Math.ceil(bytesTotal / MIB)}`;
+  return `downloading: ${done}${of} MiB`;
 }
 
 function failedReason({ adapter }: Seen, failure: Failure): Reason {
@@ -94,7 +114,7 @@ function loadedLine(seen: Seen, pod: PodSeen): Line {
   const loaded = line(pod, "Loaded", {
     artifactURL: redactArtifactUrl(spec.artifactURL),
     version: versionOf(spec),
-    ...(pod.path === undefined ? {} : { path: pod.path }),
+    ...(pod.path === undefined ? {} : { path: redactArtifactUrl(pod.path) }),
   });
   const warning = baseModelWarning(spec.baseModel, pod.baseModel);
   return warning === undefined ? loaded : { ...loaded, ...warning };
@@ -115,7 +135,8 @@ function heldVersion(seen: Seen, pod: PodSeen): Details {
   if (pod.held === "silent" || isUnknown(pod)) return kept(seen, pod);
   if (pod.held !== "outdated") return {};
   const before = recordedLine(seen, pod);
-  if (before?.path === undefined || before.path !== pod.path) return {};
+  if (before?.path === undefined || pod.path === undefined) return {};
+  if (before.path !== redactArtifactUrl(pod.path)) return {};
   const { artifactURL, path, version } = before;
   return {
     path,

@@ -31,6 +31,13 @@ export interface Failure {
   readonly isCapacity?: boolean;
 }
 
+/** How far a download is. */
+export interface DownloadProgress {
+  readonly bytesDone: number;
+  /** Undefined: the source does not tell. */
+  readonly bytesTotal: number | undefined;
+}
+
 export interface PodSeen {
   readonly name: string;
   readonly uid: string;
@@ -57,6 +64,8 @@ export interface PodSeen {
   readonly stalledSinceMs: number | undefined;
   /** The version that is being loaded. */
   readonly loadingVersion: string | undefined;
+  /** How far its download is, as far as it was told. */
+  readonly progress?: DownloadProgress | undefined;
   readonly loadFailure: Failure | undefined;
   readonly unloadFailure: Failure | undefined;
   /** A load was broken off or got no answer; the engine may still come to it until then, milliseconds since the epoch. */
