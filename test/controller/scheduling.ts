@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { SchedulerName } from "#api/model-adapter.ts";
+import { MODEL_ADAPTERS } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
 import type { TestPod } from "./pods.ts";
 import type { Stage } from "./stage.ts";
@@ -44,6 +45,7 @@ export function schedulingTests(stage: Stage): void {
         const loads = pods.map(({ engine }) => engine.calls.length);
         assert.equal(sum(loads), ADAPTERS, "none was loaded twice, or moved");
         assert.deepEqual(more.engine.calls, ["load last /adapters/last"]);
+        await removeAll(world, [...names, "last"]);
       });
     }
   }
@@ -51,6 +53,13 @@ export function schedulingTests(stage: Stage): void {
 
 async function podsOf(world: World): Promise<TestPod[]> {
   return await Promise.all(Array.from({ length: PODS }, (_, at) => world.pod(`pod-${at}`)));
+}
+
+/** Hundreds of adapters without their engines would keep the controller busy with retries. */
+async function removeAll(world: World, names: readonly string[]): Promise<void> {
+  const { client } = world.stage;
+  await Promise.all(names.map((name) => client.delete(MODEL_ADAPTERS, world.named(name))));
+  for (const name of names) await world.gone(name, PATIENCE_MS);
 }
 
 const sum = (counts: readonly number[]) => counts.reduce((all, one) => all + one, 0);

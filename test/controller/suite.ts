@@ -20,7 +20,6 @@ import { updateTests } from "./updates.ts";
 const THEMES = [
   // Those that take longest come first.
   retryTests,
-  schedulingTests,
   deletionTests,
   phaseTests,
   reasonTests,
@@ -52,6 +51,8 @@ export function controllerTests(stage: Stage): void {
     describe("as its page tells", { concurrency: COMMANDS_CONCURRENCY }, () => {
       troubleshootingTests(stage);
     });
+    // Hundreds of adapters at once: Events, which are told one after another, come late then.
+    describe("in numbers", { concurrency: CONCURRENCY }, () => schedulingTests(stage));
   });
   restartTests(stage);
   sidecarTests(stage);
