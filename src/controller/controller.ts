@@ -304,11 +304,11 @@ class Controller {
     if (adapter === undefined) return undefined;
     const startedMs = this.#deps.clock.now();
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
-    let seen = this.#observe(adapter, pods);
-    const losses = this.#memory.learn(seen);
+    const first = this.#observe(adapter, pods);
+    const losses = this.#memory.learn(first);
     this.#deps.metrics.drifted(losses);
-    // An engine that drops what it is given is not given it again at once.
-    if (losses > 0) seen = this.#observe(adapter, pods);
+    // What was learned counts in this decision already: an engine that drops what it has is not given it again at once.
+    const seen = losses === 0 ? first : this.#observe(adapter, pods);
     this.#askUnknown(adapter, pods, seen);
     const made = (this.#deps.planner ?? plan)(seen);
     // No moment passes between the look and this: the next scheduling already counts it.

@@ -356,12 +356,13 @@ export class Chaos {
   }
 
   #end(): void {
-    const { users, addPod, kubelet, note, time } = this.#deps;
+    const { users, addPod, controllers, kubelet, note, time } = this.#deps;
     note("calm");
     this.endedMs = time.now();
     for (const mend of this.#mends) mend();
     this.#mends.clear();
     users.tidy();
+    controllers.settle();
     if (kubelet.present().length === 0) addPod();
   }
 }

@@ -65,6 +65,7 @@ const ONCE_WRONG: readonly (readonly [number, string, Edition?])[] = [
   [11442, "a load went on where the pod was about to go"],
   [99, "a Secret that had never been read counted as changed once it was", 2],
   [1366, "a controller that led before spoke for the one that leads now", 2],
+  [1564, "an engine that dropped what it had was given it again every two seconds", 2],
   [5986, "writes were counted without their reasons", 2],
   [6353, "the answer to a write brought back what the watch had shown to be gone", 2],
   [8589, "an eviction cut the pause after loads that had failed short", 2],
@@ -79,7 +80,8 @@ for (const [seed, bug, edition = 1] of ONCE_WRONG) {
 
 /** Those that show only rarely, and a seed that shows them. */
 const SHOWS: Readonly<Record<string, number>> = {
-  "does not write its retries down": 83,
+  "does not write its retries down": 533,
+  "fights an engine that drops what it has": 230,
   "takes over a Service of its name": 78,
   "acts on after its lease": 29,
   "takes an engine that does not answer for an empty one": 187,

@@ -26,6 +26,7 @@ export interface Instance {
   readonly stop: AbortController;
   /** Where it stands when it is one of several. */
   readonly slot: number;
+  readonly usesSidecar: boolean;
   leads: boolean;
   /** When it first asked for the adapters that there are: it knows nothing older. */
   askedAtMs: number | undefined;
@@ -40,6 +41,8 @@ export interface ControllersDeps {
   readonly pods: EngineNetwork;
   readonly count: 1 | 2;
   readonly usesSidecar: boolean;
+  /** Each controller is started with or without the sidecars, until all is to be well. */
+  readonly flips: boolean;
   readonly schedulerPolicy: SchedulerName;
   readonly bug: Bug;
   /** Puts an ear between a controller and the engines. */
@@ -61,9 +64,11 @@ export class Controllers {
   readonly #machines: Machine[] = [];
   #serial = 0;
   #wereClocksSet = false;
+  #isFlipping: boolean;
 
   constructor(deps: ControllersDeps) {
     this.#deps = deps;
+    this.#isFlipping = deps.flips;
     for (let slot = 0; slot < deps.count; slot++) this.#machines.push({ skewMs: 0 });
   }
 
@@ -78,6 +83,13 @@ export class Controllers {
     if (machine === undefined) return;
     machine.skewMs = skewMs;
     this.#wereClocksSet = true;
+  }
+
+  /** Whoever runs without the sidecars ends, and comes again with them. */
+  settle(): void {
+    this.#isFlipping = false;
+    for (const instance of this.present())
+      if (instance.usesSidecar !== this.#deps.usesSidecar) this.end(instance);
   }
 
   /** One of several leads. */
@@ -130,6 +142,7 @@ export class Controllers {
       host,
       stop,
       slot,
+      usesSidecar: this.#deps.usesSidecar && !(this.#isFlipping && dice.chance(0.5)),
       leads: count === 1,
       askedAtMs: undefined,
       syncedAtMs: undefined,
@@ -157,7 +170,7 @@ export class Controllers {
     const options = {
       pollMs: POLL_MS,
       schedulerPolicy: this.#deps.schedulerPolicy,
-      enableRuntimeSidecar: this.#deps.usesSidecar,
+      enableRuntimeSidecar: instance.usesSidecar,
       namespace: SYSTEM,
       leaderElection:
         count === 1

@@ -5,6 +5,7 @@
  * 1: people, pods, engines, the network, watches, controllers.
  * 2: two namespaces of the same names, credentials and keys that change, engines that evict, processes that stand still in the middle of
  *    a call, clocks that are set.
+ * 3: controllers that are started now with and now without the sidecars.
  */
-export type Edition = 1 | 2;
-export const NEWEST: Edition = 2;
+export type Edition = 1 | 2 | 3;
+export const NEWEST: Edition = 3;

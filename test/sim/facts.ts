@@ -25,18 +25,19 @@ export class Facts {
   readonly server: ApiServer;
   readonly kubelet: Kubelet;
   readonly time: VirtualTime;
-  readonly usesSidecar: boolean;
+  /** Controllers differ in whether they use the sidecars. */
+  readonly flips: boolean;
 
   constructor(parts: {
     server: ApiServer;
     kubelet: Kubelet;
     time: VirtualTime;
-    usesSidecar: boolean;
+    flips: boolean;
   }) {
     this.server = parts.server;
     this.kubelet = parts.kubelet;
     this.time = parts.time;
-    this.usesSidecar = parts.usesSidecar;
+    this.flips = parts.flips;
   }
 
   adapters(): ModelAdapter[] {
@@ -67,20 +68,22 @@ export class Facts {
     return (slice.endpoints ?? []).map((endpoint) => endpoint.targetRef?.name ?? "");
   }
 
-  /** What an engine that has the adapter as the spec wants it has. */
-  wantedContent(adapter: ModelAdapter, pod: SimPod): string | undefined {
+  /** Whether what an engine has is the adapter as the spec wants it, in whichever way it came there. */
+  isWanted(adapter: ModelAdapter, pod: SimPod, content: string | undefined): boolean {
     const { spec } = adapter;
     const path = directPath(spec);
-    const isDirect = !this.usesSidecar || pod.sidecar === undefined;
-    if (isDirect || (spec.artifactURL.startsWith("/") && path !== undefined)) return path;
     const { [API_KEY_CONFIG]: _, ...config } = spec.additionalConfig ?? {};
-    return contentOf(spec.artifactURL, config);
+    const fetched = contentOf(spec.artifactURL, config);
+    if (content === undefined) return false;
+    if (pod.sidecar === undefined) return content === path;
+    // Sidecars were not always to be used.
+    if (this.flips && content === path) return true;
+    return content === (spec.artifactURL.startsWith("/") ? (path ?? fetched) : fetched);
   }
 
   isCurrent(adapter: ModelAdapter, pod: SimPod): boolean {
     if (pod.namespace !== adapter.metadata.namespace) return false;
-    const held = pod.engine.held.get(adapter.metadata.name);
-    return held !== undefined && held.content === this.wantedContent(adapter, pod);
+    return this.isWanted(adapter, pod, pod.engine.held.get(adapter.metadata.name)?.content);
   }
 
   /** The pod matches, and takes adapters. */

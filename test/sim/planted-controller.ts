@@ -11,7 +11,9 @@ import type { Engine, EngineTarget, Runtime } from "#engine/engine.ts";
 import {
   CONFIG_MAPS,
   type KubeClient,
+  keyOf,
   type Resource,
+  SECRETS,
   SERVICES,
   type WatchEvent,
 } from "#kube/client.ts";
@@ -85,6 +87,21 @@ const takingOver = (client: KubeClient): KubeClient => ({
       : client.create(resource, object, options),
 });
 
+/** What was read of a Secret once is taken for what it holds. */
+const rememberingSecrets = (client: KubeClient): KubeClient => {
+  const read = new Map<string, Promise<never>>();
+  return {
+    ...client,
+    get: (resource: Resource<never>, name, signal) => {
+      const key = keyOf({ metadata: name });
+      if (resource.plural !== SECRETS.plural) return client.get(resource, name, signal);
+      const known = read.get(key) ?? client.get(resource, name, signal);
+      read.set(key, known);
+      return known;
+    },
+  };
+};
+
 const forgettingTombstones = (client: KubeClient): KubeClient => ({
   ...client,
   get: async (resource: Resource<never>, name, signal) =>
@@ -125,6 +142,11 @@ export const PLANTED: Readonly<Record<string, Bug>> = {
     held: pod.recorded && pod.held === "absent" ? "current" : pod.held,
   })),
   "retries at once": seeing((pod) => ({ ...pod, loadFailure: undefined })),
+  "fights an engine that drops what it has": seeing((pod) => ({
+    ...pod,
+    loadFailure: pod.loadFailure?.isCapacity ? undefined : pod.loadFailure,
+  })),
+  "reads a Secret only once": { client: rememberingSecrets },
   "never tries again": seeing((pod, { nowMs }) => ({
     ...pod,
     loadFailure: pod.loadFailure && { ...pod.loadFailure, atMs: nowMs },

@@ -41,8 +41,6 @@ export class SimEngine {
   readonly held = new Map<string, HeldInEngine>();
   refusals: Refusal[] = [];
   apiKey: string | undefined;
-  /** With more adapters than this it drops the oldest, and says so to nobody. */
-  capacity = Number.POSITIVE_INFINITY;
   /** How long loads take. */
   loadMs: [number, number] = [5, 200];
   isDown = false;
@@ -51,6 +49,7 @@ export class SimEngine {
   readonly #time: VirtualTime;
   readonly #dice: Dice;
   readonly #onHeld: HeldListener;
+  #capacity = Number.POSITIVE_INFINITY;
   /** Those who wait for a load to end. */
   readonly #waiting = new Set<() => void>();
 
@@ -126,7 +125,7 @@ export class SimEngine {
         return;
       }
       this.set(name, { path, content, by });
-      if (this.held.size > this.capacity) this.#evict(name);
+      this.#evict(name);
       reply(
         this.kind === "sglang"
           ? answer(200, { success: true })
@@ -135,9 +134,16 @@ export class SimEngine {
     });
   }
 
-  #evict(newest: string): void {
-    const oldest = [...this.held.keys()].find((name) => name !== newest);
-    if (oldest !== undefined) this.set(oldest, undefined);
+  /** With more adapters than this it drops the oldest, and says so to nobody. */
+  set capacity(capacity: number) {
+    this.#capacity = capacity;
+    this.#evict(undefined);
+  }
+
+  #evict(newest: string | undefined): void {
+    for (const name of [...this.held.keys()]) {
+      if (this.held.size > this.#capacity && name !== newest) this.set(name, undefined);
+    }
   }
 
   unload(name: string): EngineAnswer {

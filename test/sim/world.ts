@@ -93,6 +93,7 @@ class World {
     const engine = sidecar === "none" && shape.chance(0.3) ? "sglang" : "vllm";
     const usesKeys = shape.chance(0.3);
     const usesSidecar = sidecar !== "none";
+    const flips = edition > 2 && usesSidecar && dice("flips").chance(0.2);
     const server = new ApiServer(time, dice("server"));
     const store: Store = { key: ENGINE_KEY };
     this.#kubelet = new Kubelet({
@@ -105,7 +106,7 @@ class World {
       ...{ server, kubelet, store, usesSidecar, usesKeys, namespaces, edition },
       dice: dice("users"),
     });
-    const facts = new Facts({ server, kubelet, time, usesSidecar });
+    const facts = new Facts({ server, kubelet, time, flips });
     this.#facts = facts;
     this.#history = new History(time);
     const api: ApiNetwork = new ApiNetwork({
@@ -126,7 +127,7 @@ class World {
       onCall: (call) => this.#called(call),
     });
     this.#controllers = new Controllers({
-      ...{ time, api, pods, usesSidecar, bug },
+      ...{ time, api, pods, usesSidecar, flips, bug },
       dice: dice("controllers"),
       count: shape.chance(0.4) ? 2 : 1,
       schedulerPolicy: shape.pick(["default", "least-adapters"]),
@@ -256,8 +257,9 @@ class World {
     this.#writes.caused(pod.keyOf(name));
     const adapter = this.#facts.adapter(pod.keyOf(name));
     if (adapter === undefined) return;
-    const wanted = this.#facts.wantedContent(adapter, pod);
-    if (before?.content === wanted || held?.content === wanted) this.#retries.held(adapter, pod);
+    const isWanted = (one: HeldInEngine | undefined) =>
+      this.#facts.isWanted(adapter, pod, one?.content);
+    if (isWanted(before) || isWanted(held)) this.#retries.held(adapter, pod);
   }
 
   #report(invariant: string, text: string): void {

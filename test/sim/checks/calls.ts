@@ -15,6 +15,7 @@ import type { CheckContext } from "./context.ts";
 const STABLE_MS = 5000;
 const DRAIN_MS = 1000;
 const HEARD_MS = 1000;
+const KNOWN_MS = 5000;
 const WINDOW_MS = 10_000;
 /** Polls of a window, with as many hints as a busy pod gives reason to. */
 const LISTS_MAX = 45;
@@ -104,7 +105,25 @@ export class CallChecks {
     if (isSure && isUnstable && time.now() > heardMs) {
       report("unstable-load", `load of ${name} on ${pod.name}, Ready since ${since}`);
     }
+    if (isFirst) this.#checkNeed(adapter, pod);
     this.#checkReplacement(adapter, pod);
+  }
+
+  /** What an engine has, as is known and written down, is not loaded again. */
+  #checkNeed(adapter: ModelAdapter, pod: SimPod): void {
+    const { facts, report, time, history, calm } = this.#context;
+    const { name, uid } = adapter.metadata;
+    const line = adapter.status?.pods?.find((one) => one.name === pod.name);
+    if (!facts.isCurrent(adapter, pod) || line?.state !== "Loaded") return;
+    const sinceMs = Math.max(
+      history.heldChangedMs(keyOf(adapter)),
+      history.specChangedMs(uid),
+      history.podChangedMs(pod.uid),
+      pod.answersSinceMs,
+      calm.sinceMs,
+    );
+    if (time.now() < sinceMs + KNOWN_MS) return;
+    report("needless-load", `load of ${name} on ${pod.name}, which has had it for long`);
   }
 
   /** Where others can take over, a pod is out of traffic before its version is replaced. */

@@ -20,6 +20,9 @@ const HEARD_MS = 100;
 const SECOND_MS = 1000;
 /** What was read of a Secret is used for so long, and is read again at this pace while anything fails. */
 export const SECRET_MS = 10_000;
+/** Loads of one version on one container that succeed within this time: an engine that drops what it has is not fought. */
+const EVICTED_MS = 120_000;
+const LOADS_MAX = 7;
 const UNLOAD_PAUSE_MS_MAX = 80_000;
 
 interface Series {
@@ -42,6 +45,7 @@ export class RetryChecks {
   readonly #heldMs = new Map<string, number>();
   readonly #inFlight = new Map<string, number>();
   readonly #endedMs = new Map<string, number>();
+  readonly #loadedMs = new Map<string, number[]>();
 
   constructor(context: CheckContext) {
     this.#context = context;
@@ -150,7 +154,10 @@ export class RetryChecks {
     return (error) => {
       if (this.#inFlight.get(key) === startedMs) this.#inFlight.delete(key);
       this.#endedMs.set(key, time.now());
-      if (error === undefined) this.#loads.delete(key);
+      if (error === undefined) {
+        this.#loads.delete(key);
+        this.#checkEvictions(adapter, pod);
+      }
       if (error === undefined || isAbort(error)) return;
       const isFinal = !(error instanceof EngineError && error.retriable);
       const before = this.#loads.get(key);
@@ -167,6 +174,19 @@ export class RetryChecks {
         wasCalm: this.#context.calm.sinceMs < startedMs,
       });
     };
+  }
+
+  #checkEvictions(adapter: ModelAdapter, pod: SimPod): void {
+    const { time, report } = this.#context;
+    const { name, uid, generation } = adapter.metadata;
+    const key = `${uid} ${generation} ${pod.uid} ${pod.engine.life}`;
+    const times = this.#loadedMs.get(key) ?? [];
+    this.#loadedMs.set(key, times);
+    times.push(time.now());
+    while ((times[0] ?? 0) < time.now() - EVICTED_MS) times.shift();
+    if (times.length <= LOADS_MAX) return;
+    report("eviction-fought", `${times.length} loads of ${name} on ${pod.name} succeeded`);
+    times.length = 0;
   }
 
   #unloaded(key: string, error: unknown): void {
@@ -231,12 +251,8 @@ export class RetryChecks {
     if (status?.observedGeneration !== metadata.generation) return undefined;
     const written = failureFromAnnotations(metadata.annotations, pod.name);
     if (written === undefined) return undefined;
-    // A later one that is of the future counts from when it is read.
-    const readMs = this.#context.controllers().leader()?.syncedAtMs ?? Number.POSITIVE_INFINITY;
-    const atMs = Math.min(
-      written.atMs,
-      Math.max(readMs, this.#loads.get(keyOf(adapter, pod))?.endedMs ?? 0),
-    );
+    // By a clock that is ahead it may be of the future.
+    const atMs = Math.min(written.atMs, this.#context.time.now());
     return { atMs, failures: written.retries + 1, isFinal: false };
   }
 
