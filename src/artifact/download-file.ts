@@ -143,8 +143,10 @@ async function writeFrom(
   try {
     await readAll(stream, file, signal, async (chunk) => {
       if (position + chunk.length > bytesMax) throw tooLarge(file, bytesMax);
-      await writeFully(handle, chunk, position);
+      // The disk has its own threads: both at once.
+      const written = writeFully(handle, chunk, position);
       hashes.take(chunk);
+      await written;
       position += chunk.length;
       options.onPosition(position);
     });

@@ -162,7 +162,6 @@ export function bucketSource(
     pinned: undefined,
     list,
     describe,
-    takesParallelRanges: true,
     read: (file, range, signal) =>
       ask(signal, async (client, sdk, options) => {
         const header = rangeHeader(range);
