@@ -12,7 +12,8 @@ import { eventually } from "#test/support/eventually.ts";
 import { fastClock } from "#test/support/fast-clock.ts";
 import { SOURCE_SETTINGS } from "#test/support/source-settings.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
-import { createDelivery, type DeliveryRequest } from "./deliver.ts";
+import { createDelivery } from "./deliver.ts";
+import type { DeliveryRequest } from "./fetch-version.ts";
 import { createHttpClient } from "./http-client.ts";
 import type { SourceSettings } from "./source.ts";
 
@@ -32,6 +33,7 @@ async function setUp(
   const options = {
     content: "adapter" as const,
     root: join(root, "adapters"),
+    cacheBytesMax: 1 << 30,
     credentialsFolder: join(root, "credentials"),
     http,
     clock,
