@@ -202,8 +202,8 @@ test("bytes that change on the way are noticed by the store's checksum, and fetc
   assert.equal(await sidecar.complete("a"), SQL);
   assert.equal(way.gets(`sql/${WEIGHTS}`).length, 2);
   way.fault = ({ method, path }) =>
-    method === "GET" && path.includes(`sql/${WEIGHTS}`) ? { flipAt: 100_000 } : undefined;
-  const bad = await sidecar.load("b", "s3://artifacts/loras/sql", { credentials: reader });
+    method === "GET" && path.includes(`sql-old/${WEIGHTS}`) ? { flipAt: 100_000 } : undefined;
+  const bad = await sidecar.load("b", "s3://artifacts/loras/sql-old", { credentials: reader });
   assert.deepEqual([bad.status, bad["code"]], [422, "InvalidArtifact"], bad.text);
   assert.match(String(bad["error"]), /does not match its checksum/);
   assert.deepEqual(await sidecar.models(), ["base", "a"]);
