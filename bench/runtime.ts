@@ -187,14 +187,18 @@ async function benchCached() {
   };
 }
 
-/** The recorded exposition as of several engines behind one port. */
+/** The recorded exposition as of several engines behind one port: as many as make it so long. */
 function expanded(text: string, bytes: number): string {
-  const copies = Math.ceil(bytes / text.length);
-  const lines = text.split("\n").flatMap((line) => {
-    if (line === "" || line.startsWith("#")) return [line];
-    return Array.from({ length: copies }, (_, i) => line.replace('engine="0"', `engine="${i}"`));
-  });
-  return lines.join("\n");
+  const lines = text.split("\n");
+  for (let engines = 1; ; engines++) {
+    const copies = Array.from({ length: engines }, (_, i) => `engine="${i}"`);
+    const all = lines.flatMap((line) => {
+      if (line === "" || line.startsWith("#")) return [line];
+      return copies.map((label) => line.replace('engine="0"', label));
+    });
+    const longer = all.join("\n");
+    if (longer.length >= bytes) return longer;
+  }
 }
 
 async function benchMetrics() {

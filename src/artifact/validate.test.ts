@@ -119,6 +119,12 @@ test("headers: gaps, overlaps, strange sizes and types are unsound", () => {
   for (const [header, bytes] of unsound) assert.equal(typeof check(header, bytes), "string");
 });
 
+test("a header whose parsing would need all of the sidecar's memory is refused unread", () => {
+  const first = Buffer.alloc(8);
+  first.writeUInt32LE(90_000_000);
+  assert.match(String(headerLength(first, 100_000_000)), /^has a header of 90000000 bytes/);
+});
+
 /** What the reference implementation accepts, written down a second time. */
 function isSound(header: unknown, dataBytes: number): boolean {
   const bits: Record<string, number> = { F32: 32, U8: 8, F16: 16, BF16: 16, F4: 4 };
