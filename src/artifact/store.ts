@@ -137,22 +137,19 @@ export class VersionStore {
    * @returns what is known of it; undefined when something is missing.
    */
   async stageShared(id: string, staged: string): Promise<VersionRecord | undefined> {
-    for (const { name } of (await this.versions()).filter((version) => version.id === id)) {
+    const kept = recordOf(await this.cache.recall(id).catch(() => undefined));
+    const take = ({ sha256 = "", sizeBytes }: FileRecord, into: string) =>
+      this.cache.take(sha256, sizeBytes, into);
+    if (kept !== undefined && (await fill(staged, kept.files, take))) return kept;
+    for (const name of await this.#adapters()) {
       const twin = await this.find(name, id);
       if (twin === undefined) continue;
       const { path, record } = twin;
-      const isWhole = await fill(staged, record.files, async (file, into) => {
-        await hardLink(join(path, file.path), into);
-        return true;
-      }).catch(() => false);
-      if (isWhole) return record;
+      const link = (file: FileRecord, into: string) =>
+        hardLink(join(path, file.path), into).then(() => true);
+      if (await fill(staged, record.files, link)) return record;
     }
-    const record = recordOf(await this.cache.recall(id).catch(() => undefined));
-    if (record === undefined) return undefined;
-    const isWhole = await fill(staged, record.files, ({ sha256 = "", sizeBytes }, into) =>
-      this.cache.take(sha256, sizeBytes, into),
-    ).catch(() => false);
-    return isWhole ? record : undefined;
+    return undefined;
   }
 
   /**
@@ -217,16 +214,20 @@ export class VersionStore {
     else await unlink(link);
   }
 
+  /** Names of all adapters that have a version, whole or not. */
+  async #adapters(): Promise<string[]> {
+    const all = await names(join(this.root, BOOKKEEPING, "versions"));
+    return all.filter((name) => NAME.test(name));
+  }
+
   /** Every version folder of one or of all adapters, published or not, whole or not. */
   async versions(
     only?: string,
   ): Promise<{ name: string; id: string; path: string; isPublished: boolean }[]> {
     const found = [];
-    const top = join(this.root, BOOKKEEPING, "versions");
-    const adapters = only === undefined ? await names(top) : [only];
-    for (const name of adapters.filter((name) => NAME.test(name))) {
+    for (const name of only === undefined ? await this.#adapters() : [only]) {
       const link = await readlink(this.linkPath(name)).catch(() => undefined);
-      const ids = (await names(join(top, name))).map((entry) =>
+      const ids = (await names(this.#versions(name))).map((entry) =>
         entry.replace(/\.json(\.tmp)?$/, ""),
       );
       for (const id of new Set(ids)) {
@@ -280,19 +281,23 @@ export class VersionStore {
   }
 }
 
-/** Puts all files under `folder`; false when one of them cannot be had. */
+/** Puts all files under `folder`; false when one of them cannot be had, as where there are no hard links. */
 async function fill(
   folder: string,
   files: readonly FileRecord[],
   put: (file: FileRecord, into: string) => Promise<boolean>,
 ): Promise<boolean> {
-  for (const file of files) {
-    const into = join(folder, file.path);
-    await mkdir(dirname(into), { recursive: true });
-    await remove(into);
-    if (!(await put(file, into))) return false;
+  try {
+    for (const file of files) {
+      const into = join(folder, file.path);
+      await mkdir(dirname(into), { recursive: true });
+      await remove(into);
+      if (!(await put(file, into))) return false;
+    }
+    return true;
+  } catch {
+    return false;
   }
-  return true;
 }
 
 async function readRecord(path: string): Promise<VersionRecord | undefined> {
