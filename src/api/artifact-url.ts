@@ -104,8 +104,9 @@ function parseHttp(text: string): ArtifactUrl {
 /** The URL as it may appear in logs, events and errors: without userinfo, query and fragment. */
 export function redactArtifactUrl(text: string): string {
   if (text.startsWith("/")) return text;
-  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) {
-    return text.replace(/[?#].*$/s, "").replace(/\/\/[^/]*@/, "//");
+  // Browsers' rules make a URL of what has no slashes behind its scheme, too.
+  if (!/^https?:/i.test(text) || !URL.canParse(text)) {
+    return text.replace(/[?#].*$/s, "").replace(/^([a-z][a-z0-9+.-]*:(?:\/\/)?)[^/]*@/i, "$1");
   }
   const url = new URL(text);
   url.username = "";

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { type Member, tarOf, zipOf } from "#test/support/archives.ts";
+import { damaged, fuzzRuns } from "#test/support/fuzz.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 import { unpackArchive } from "./archive.ts";
 import { ArtifactError } from "./errors.ts";
@@ -127,5 +128,57 @@ test("a member's path never leaves the folder, whatever its name", () => {
       const inside = join("/srv/adapter", path);
       return inside === "/srv/adapter" || inside.startsWith("/srv/adapter/");
     }),
+  );
+});
+
+/** Hostile and harmless members, as archives of all forms. */
+async function originals(): Promise<Buffer[]> {
+  const members: Member[][] = [
+    [
+      { name: "a/", type: "directory" },
+      { name: "a/adapter_config.json", content: "{}" },
+    ],
+    [{ name: "adapter_model.safetensors", content: Buffer.alloc(3000, 7) }],
+    [{ name: "../evil", content: "x" }],
+    [
+      { name: "link", type: "symlink", linkname: "../outside" },
+      { name: "link/evil", content: "x" },
+    ],
+    [
+      { name: "x".repeat(150), content: "long name" },
+      { name: "\u00e9", content: "e" },
+    ],
+  ];
+  const forms = Object.values(FORMS);
+  return Promise.all(members.flatMap((list) => forms.map((pack) => pack(list))));
+}
+
+test("whatever bytes an archive is: refused as invalid, or plain files inside its folder", async (t) => {
+  const folder = await tempFolder(t);
+  const limits = { unpackedBytesMax: 1 << 20, membersMax: 20 };
+  const archive = join(folder, "archive");
+  const into = join(folder, "into");
+  await fc.assert(
+    fc.asyncProperty(damaged(await originals()), async (bytes) => {
+      await rm(into, { recursive: true, force: true });
+      await mkdir(into);
+      await writeFile(archive, bytes);
+      try {
+        await unpackArchive(archive, into, limits, AbortSignal.timeout(10_000));
+      } catch (error) {
+        assert.ok(
+          error instanceof ArtifactError && error.code === "InvalidArtifact",
+          String(error),
+        );
+      }
+      let total = 0;
+      for (const entry of await readdir(into, { recursive: true, withFileTypes: true })) {
+        assert.ok(entry.isFile() || entry.isDirectory(), entry.name);
+        if (entry.isFile()) total += (await stat(join(entry.parentPath, entry.name))).size;
+      }
+      assert.ok(total <= limits.unpackedBytesMax);
+      assert.deepEqual((await readdir(folder)).sort(), ["archive", "into"]);
+    }),
+    fuzzRuns(200),
   );
 });

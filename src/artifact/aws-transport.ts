@@ -23,6 +23,11 @@ interface SdkResponse {
   readonly body: Readable;
 }
 
+/** Among the options of a call: is told what was sent in the end, after regions and endpoints were found. */
+export interface Witness {
+  readonly onSigned: (url: URL, headers: Readonly<Record<string, string>>) => void;
+}
+
 /**
  * The SDK's way to the network: ours, with its time limits, its proxies and its words for what goes
  * wrong. Endpoints are the operator's word, so any address will do.
@@ -32,11 +37,12 @@ export function sdkTransport(http: HttpClient) {
     metadata: { handlerProtocol: "http/1.1" },
     handle: async (
       request: SdkRequest,
-      options: { abortSignal?: unknown } = {},
+      options: { abortSignal?: unknown } & Partial<Witness> = {},
     ): Promise<{ response: SdkResponse }> => {
-      const { abortSignal: given } = options;
+      const { abortSignal: given, onSigned } = options;
       const signal = given instanceof AbortSignal ? given : AbortSignal.timeout(UNATTENDED_MS);
-      const { status, headers, body } = await http.send(urlOf(request), {
+      const url = urlOf(request);
+      const { status, headers, body } = await http.send(url, {
         method: methodOf(request.method),
         headers: request.headers,
         ...bodyOf(request.body),
@@ -44,6 +50,7 @@ export function sdkTransport(http: HttpClient) {
         allowPrivate: true,
         signal,
       });
+      onSigned?.(url, request.headers);
       const plain = Object.entries(headers).map(([name, value]) => [name, String(value ?? "")]);
       return { response: { statusCode: status, headers: Object.fromEntries(plain), body } };
     },

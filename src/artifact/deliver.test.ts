@@ -12,7 +12,8 @@ import { eventually } from "#test/support/eventually.ts";
 import { fastClock } from "#test/support/fast-clock.ts";
 import { SOURCE_SETTINGS } from "#test/support/source-settings.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
-import { createDelivery, type DeliveryRequest } from "./deliver.ts";
+import { createDelivery } from "./deliver.ts";
+import type { DeliveryRequest } from "./fetch-version.ts";
 import { createHttpClient } from "./http-client.ts";
 import type { SourceSettings } from "./source.ts";
 
@@ -32,6 +33,7 @@ async function setUp(
   const options = {
     content: "adapter" as const,
     root: join(root, "adapters"),
+    cacheBytesMax: 1 << 30,
     credentialsFolder: join(root, "credentials"),
     http,
     clock,
@@ -197,6 +199,48 @@ test("without ranges a broken download begins anew; wrong lengths and 503 are re
   server.fault = () => undefined;
   await deliver(`${server.url}/a`);
   assert.deepEqual(await leftovers(options.root), []);
+});
+
+/** Larger than all ranges that are fetched at once. */
+const LARGE = 30_000_000;
+
+test("a large file comes in ranges side by side, also after a cut; without ranges it comes as it likes", async (t) => {
+  const files = largeAdapter("/a", LARGE);
+  const { server, deliver, weights } = await setUp(t, files);
+  const ranges = () =>
+    server.asked.filter(({ method, path }) => method === "GET" && path.endsWith(WEIGHTS));
+  server.fault = ({ method, path }, attempt) =>
+    method === "GET" && path.endsWith(WEIGHTS) && attempt === 5 ? { cutAfter: 1000 } : undefined;
+  await deliver(`${server.url}/a`);
+  assert.deepEqual(await weights(), files[`/a/${WEIGHTS}`]);
+  assert.ok(ranges().every(({ headers }) => /^bytes=\d+-\d+$/.test(headers.range ?? "")));
+  assert.ok(ranges().length > 10 && ranges().length < 30, String(ranges().length));
+
+  const before = ranges().length;
+  server.fault = () => ({ noRange: true });
+  await deliver(`${server.url}/a`, { name: "other" });
+  assert.equal(ranges().length, before + 1);
+});
+
+test("a hub is asked once where a file's bytes are, and again when they are no longer there", async (t) => {
+  const files = largeAdapter("/o/r/resolve/c0ffee", LARGE);
+  const { server, deliver, weights } = await setUp(t, {});
+  const cdn = await startArtifactServer(files);
+  t.after(() => cdn.close());
+  const entries = Object.entries(files).map(([path, { length: size }]) => {
+    return { type: "file", path: path.split("/").at(-1), size, oid: "1" };
+  });
+  const json = (value: unknown) => Buffer.from(JSON.stringify(value));
+  server.files.set("/api/models/o/r/revision/main", json({ id: "o/r", sha: "c0ffee" }));
+  server.files.set("/api/models/o/r/tree/c0ffee", json(entries));
+  server.fault = ({ path }) =>
+    path.startsWith("/o/r/") ? { location: `${cdn.url}${path}` } : undefined;
+  cdn.fault = (_, attempt) => (attempt === 4 ? { status: 403 } : undefined);
+  await deliver("huggingface://o/r");
+  assert.deepEqual(await weights(), files[`/o/r/resolve/c0ffee/${WEIGHTS}`]);
+  const asked = server.asked.filter(({ path }) => path.endsWith(WEIGHTS)).length;
+  assert.ok(asked >= 2 && asked < 10, String(asked));
+  assert.ok(cdn.gets(`/o/r/resolve/c0ffee/${WEIGHTS}`) > 10);
 });
 
 test("what the store answers is told in the words of the documentation", async (t) => {

@@ -9,7 +9,7 @@ export interface Digest {
 }
 
 /** Cheapest first: any of them finds what the way or the disk damaged. */
-export const DIGEST_ALGORITHMS = ["crc32", "sha256", "sha1", "md5", "crc32c", "crc64nvme"] as const;
+export const DIGEST_ALGORITHMS = ["crc32", "sha1", "sha256", "crc32c", "crc64nvme", "md5"] as const;
 export type DigestAlgorithm = (typeof DIGEST_ALGORITHMS)[number];
 
 export interface Hasher {

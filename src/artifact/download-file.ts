@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { exponentialMs } from "#base/backoff.ts";
 import type { Clock } from "#base/clock.ts";
 import { createHasher, type Digest, type DigestAlgorithm, type Hasher } from "./digest.ts";
@@ -70,19 +70,38 @@ export async function withRetries<T>(
   }
 }
 
+/**
+ * Reads the first byte of a file that is here already, to learn whether the source would let us.
+ * @throws ArtifactError; SourceChangedError.
+ */
+export async function checkReadable(
+  source: ArtifactSource,
+  file: RemoteFile,
+  signal: AbortSignal,
+): Promise<void> {
+  // An empty one has no first byte.
+  if (file.sizeBytes === 0) return;
+  const { stream } = await source.read(file, { from: 0, to: 1 }, signal);
+  // Leaving it lets it go.
+  for await (const _ of stream) break;
+}
+
 const isWorthRetrying = (error: unknown) =>
   error instanceof ArtifactError && error.code === "Unreachable";
 
 async function sizeOf(path: string): Promise<number> {
-  try {
-    return (await stat(path)).size;
-  } catch {
-    return 0;
-  }
+  return (await stat(path).catch(() => undefined))?.size ?? 0;
+}
+
+/** A file that others have too is never written to: this one begins anew, under its own name. */
+async function standAlone(path: string): Promise<void> {
+  const { nlink = 1 } = (await stat(path).catch(() => undefined)) ?? {};
+  if (nlink > 1) await rm(path);
 }
 
 async function attempt(options: DownloadOptions): Promise<string | undefined> {
   const { source, file, path, signal } = options;
+  await standAlone(path);
   const present = file.validator === undefined ? 0 : await sizeOf(path);
   if (present > 0 && present === file.sizeBytes) {
     const hashes = new Hashes(options, file.digest);
@@ -143,8 +162,10 @@ async function writeFrom(
   try {
     await readAll(stream, file, signal, async (chunk) => {
       if (position + chunk.length > bytesMax) throw tooLarge(file, bytesMax);
-      await writeFully(handle, chunk, position);
+      // The disk has its own threads: both at once.
+      const written = writeFully(handle, chunk, position);
       hashes.take(chunk);
+      await written;
       position += chunk.length;
       options.onPosition(position);
     });

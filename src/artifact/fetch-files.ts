@@ -2,8 +2,9 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "#base/clock.ts";
 import type { Semaphore } from "#base/semaphore.ts";
-import { downloadFile, withRetries } from "./download-file.ts";
+import { checkReadable, downloadFile, withRetries } from "./download-file.ts";
 import type { ArtifactError } from "./errors.ts";
+import type { FileCache } from "./file-cache.ts";
 import type { RangeBuffers } from "./read-ahead.ts";
 import type { ArtifactSource, RemoteFile } from "./source.ts";
 
@@ -14,6 +15,8 @@ export interface FetchOptions {
   readonly folder: string;
   readonly wantsSha256: boolean;
   readonly limits: FetchLimits;
+  /** Files of whose content the source tells the SHA-256 may be here already. */
+  readonly cache: FileCache;
   readonly clock: Clock;
   readonly onProgress: (progress: {
     bytesDone: number;
@@ -62,6 +65,15 @@ export async function fetchFiles(
     };
     const describe = async () => (await source.describe?.(listed, either)) ?? listed;
     const file = await withRetries(describe, { clock, signal: either });
+    const sizeBytes = file.sizeBytes ?? 0;
+    const sha256 = file.digest?.algorithm === "sha256" ? file.digest.hex : undefined;
+    if (sha256 !== undefined && (await options.cache.has(sha256, sizeBytes))) {
+      await checkReadable(source, file, either);
+      if (await options.cache.take(sha256, sizeBytes, path)) {
+        onPosition(sizeBytes);
+        return sha256;
+      }
+    }
     const { bytesMax, ranges } = limits;
     const common = { source, file, path, bytesMax, ranges, wantsSha256, clock };
     return downloadFile({ ...common, onPosition, signal: either });

@@ -131,7 +131,6 @@ export function gcsSource(
     location: what,
     pinned: undefined,
     list,
-    takesParallelRanges: true,
     read: async (file, range, signal) => {
       const url = new URL(`${objects}/${encodeURIComponent(folder + file.path)}`);
       url.searchParams.set("alt", "media");

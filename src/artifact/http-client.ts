@@ -39,6 +39,8 @@ export interface HttpResponse {
   readonly headers: IncomingHttpHeaders;
   /** Of the first answer: a hub describes the file there and redirects to where its bytes are. */
   readonly firstHeaders: IncomingHttpHeaders;
+  /** Where the redirects led to. */
+  readonly url: URL;
   /** Must be read or destroyed. */
   readonly body: Readable;
 }
@@ -83,7 +85,7 @@ export function createHttpClient(
       const isRedirect = response.statusCode >= 300 && response.statusCode <= 399;
       if (!isRedirect || typeof location !== "string" || options.followsRedirects === false) {
         const { statusCode: status, headers, body } = response;
-        return { status, headers, firstHeaders, body };
+        return { status, headers, firstHeaders, url: current, body };
       }
       response.body.on("error", () => {});
       response.body.destroy();

@@ -82,7 +82,6 @@ export function httpSource(text: string, context: SourceContext): ArtifactSource
     location: isArchive ? redactArtifactUrl(text) : folderOf(redactArtifactUrl(text)),
     pinned: undefined,
     list,
-    takesParallelRanges: false,
     read: async (file, range, signal) => {
       const target = files.get(file.path) as URL;
       const headers = rangeHeaders(range, file.validator);

@@ -33,6 +33,7 @@ async function start(t: TestContext) {
   const delivery = createDelivery({
     content: "adapter",
     root,
+    cacheBytesMax: 1 << 30,
     credentialsFolder: join(folder, "credentials"),
     settings: { ...SOURCE_SETTINGS, huggingFaceEndpoint: hub.url },
     http,

@@ -7,6 +7,7 @@ import { discard, fileBytes, rangeHeader } from "./http-range.ts";
 import {
   type ArtifactSource,
   type Listing,
+  type RemoteFile,
   SourceChangedError,
   type SourceContext,
 } from "./source.ts";
@@ -30,6 +31,12 @@ export function huggingFaceSource(
   const token = tokenOf(context);
   const what = `huggingface://${repo}${revision === undefined ? "" : `@${revision}`}`;
 
+  // The endpoint is the operator's word. Where it is itself on this machine, so is its file server;
+  // a hub on the Internet has no business redirecting to our loopback.
+  const allowPrivate = context.settings.allowPrivateAddresses || isLocal(endpoint);
+  /** Where the hub sent us for a file: it counts questions, and ranges would be many. */
+  const places = new Map<string, URL>();
+
   async function send(
     url: URL,
     headers: Record<string, string>,
@@ -38,9 +45,7 @@ export function huggingFaceSource(
     const response = await context.http.send(url, {
       headers,
       originHeaders: token === undefined ? {} : { authorization: `Bearer ${token}` },
-      // The endpoint is the operator's word. Where it is itself on this machine, so is its file server;
-      // a hub on the Internet has no business redirecting to our loopback.
-      allowPrivate: context.settings.allowPrivateAddresses || isLocal(endpoint),
+      allowPrivate,
       signal,
     });
     if (response.status < 400) return response;
@@ -109,23 +114,43 @@ export function huggingFaceSource(
     return { identity: commit, files, archive: false };
   }
 
+  /** The file where its bytes were the last time; undefined when it has to be asked for again. */
+  async function sendToPlace(path: string, headers: Record<string, string>, signal: AbortSignal) {
+    const place = places.get(path);
+    if (place === undefined) return undefined;
+    const response = await context.http.send(place, { headers, allowPrivate, signal });
+    if (response.status < 300) return response;
+    // The hub's signed addresses hold for a while only.
+    discard(response);
+    places.delete(path);
+    return undefined;
+  }
+
+  async function sendToHub(
+    file: RemoteFile,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
+    const url = new URL(`${endpoint}/${repo}/resolve/${file.validator}/${file.path}`);
+    const response = await send(url, headers, signal).catch((error: unknown) => {
+      // What was listed a moment ago and is gone now: the branch has moved on.
+      const isGone = error instanceof ArtifactError && error.code === "NotFound";
+      throw isGone && pinned === undefined ? new SourceChangedError(`${what} changed`) : error;
+    });
+    if (response.url.origin !== url.origin) places.set(file.path, response.url);
+    return response;
+  }
+
   const pinned = revision !== undefined && COMMIT.test(revision) ? revision : undefined;
   return {
     location: `huggingface://${repo}`,
     pinned,
     list,
-    // Each range is one more question to the hub, which counts them.
-    takesParallelRanges: false,
     read: async (file, range, signal) => {
-      const url = new URL(`${endpoint}/${repo}/resolve/${file.validator}/${file.path}`);
       const wanted = rangeHeader(range);
-      const response = await send(url, wanted === undefined ? {} : { range: wanted }, signal).catch(
-        (error: unknown) => {
-          // What was listed a moment ago and is gone now: the branch has moved on.
-          const isGone = error instanceof ArtifactError && error.code === "NotFound";
-          throw isGone && pinned === undefined ? new SourceChangedError(`${what} changed`) : error;
-        },
-      );
+      const headers: Record<string, string> = wanted === undefined ? {} : { range: wanted };
+      const response =
+        (await sendToPlace(file.path, headers, signal)) ?? (await sendToHub(file, headers, signal));
       const bytes = fileBytes(response, { ...file, validator: undefined }, range);
       const linked = /^"?([0-9a-f]{64})"?$/.exec(String(response.firstHeaders["x-linked-etag"]));
       return { ...bytes, digest: sha256(linked?.[1]) };

@@ -1,8 +1,7 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { ADAPTER_WEIGHTS } from "./adapter-files.ts";
 import { ArtifactError } from "./errors.ts";
+import { sha256OfFile } from "./hash-files.ts";
 
 /**
  * Checks an adapter against the `sha256` that its owner wrote down: that of the archive when it came as
@@ -16,7 +15,7 @@ export async function checkPinnedSha256(
   pinned: string | undefined,
 ): Promise<void> {
   if (pinned === undefined) return;
-  const actual = known ?? (await sha256OfFile(join(folder, ADAPTER_WEIGHTS)));
+  const actual = known ?? (await sha256OfWeights(join(folder, ADAPTER_WEIGHTS)));
   if (actual === pinned) return;
   throw new ArtifactError(
     "InvalidArtifact",
@@ -25,10 +24,9 @@ export async function checkPinnedSha256(
   );
 }
 
-async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
+async function sha256OfWeights(path: string): Promise<string> {
   try {
-    for await (const chunk of createReadStream(path)) hash.update(chunk);
+    return await sha256OfFile(path);
   } catch (error) {
     throw new ArtifactError(
       "InvalidArtifact",
@@ -36,5 +34,4 @@ async function sha256OfFile(path: string): Promise<string> {
       { cause: error },
     );
   }
-  return hash.digest("hex");
 }

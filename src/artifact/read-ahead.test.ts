@@ -18,7 +18,6 @@ function storeOf(
   const source: ArtifactSource = {
     location: "s3://b/x",
     pinned: undefined,
-    takesParallelRanges: true,
     list: () => assert.fail("listed"),
     read: async (_, range) => {
       const { bytes, error, isWhole } = answer(range);

@@ -3,7 +3,7 @@ import { ArtifactError } from "./errors.ts";
 import type { ArtifactSource, FileBytes, RemoteFile } from "./source.ts";
 
 /** Large enough that asking costs little, small enough to be held in memory. */
-export const RANGE_BYTES = 4 << 20;
+export const RANGE_BYTES = 3 << 20;
 /** Ranges in memory or on their way, over all files: what bounds the memory of downloads. */
 export const RANGES_MAX = 8;
 
@@ -20,17 +20,24 @@ interface RangeBuffer {
 export class RangeBuffers {
   readonly #places = new Semaphore(RANGES_MAX);
   #free: Buffer[] = [];
-  #held = 0;
+  #readers = 0;
+
+  /** Keeps the memory until `leave`, also while none of it is in use. */
+  enter(): void {
+    this.#readers++;
+  }
+
+  leave(): void {
+    if (--this.#readers === 0) this.#free = [];
+  }
 
   async acquire(signal: AbortSignal): Promise<RangeBuffer> {
     const leave = await this.#places.acquire(signal);
     const bytes = this.#free.pop() ?? Buffer.allocUnsafeSlow(RANGE_BYTES);
-    this.#held++;
     return {
       bytes,
       release: () => {
         this.#free.push(bytes);
-        if (--this.#held === 0) this.#free = [];
         leave();
       },
     };
@@ -57,10 +64,7 @@ export async function openInRanges(
   const { source, file } = options;
   const { sizeBytes } = file;
   const isWorthIt =
-    source.takesParallelRanges &&
-    file.validator !== undefined &&
-    sizeBytes !== undefined &&
-    sizeBytes - from > RANGE_BYTES;
+    file.validator !== undefined && sizeBytes !== undefined && sizeBytes - from > RANGE_BYTES;
   if (!isWorthIt) return source.read(file, { from }, signal);
   const to = from + RANGE_BYTES;
   const first = await source.read(file, { from, to }, signal);
@@ -93,6 +97,7 @@ async function* inOrder(
       ahead.push(fetched);
     }
   };
+  ranges.enter();
   try {
     lookAhead();
     yield* counted(options.file, first.stream, first.to - first.from);
@@ -109,6 +114,7 @@ async function* inOrder(
     for (const left of await Promise.allSettled(ahead)) {
       if (left.status === "fulfilled") left.value.release();
     }
+    ranges.leave();
   }
 }
 
@@ -127,12 +133,21 @@ async function fetchRange(
     for await (const chunk of counted(file, bytes.stream, to - from)) {
       buffer.set(chunk, done);
       done += chunk.length;
+      free(chunk);
     }
     return { bytes: buffer.subarray(0, done), release };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/**
+ * Gives the memory of a piece back at once: V8 does not count it, and collects it tens of megabytes late.
+ * Nobody else has the piece; Node's pool, which many share, gives away less than half of itself at a time.
+ */
+function free({ buffer, length }: Uint8Array): void {
+  if (length * 2 >= buffer.byteLength) (buffer as ArrayBuffer).transfer(0);
 }
 
 /** Passes on exactly so many bytes: one that is missing in a range would shift all that follows. */

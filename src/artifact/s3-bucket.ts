@@ -1,8 +1,8 @@
 import type { S3Client, S3ClientConfig } from "@aws-sdk/client-s3";
-import { sdkTransport } from "./aws-transport.ts";
+import { sdkTransport, type Witness } from "./aws-transport.ts";
 import { cheapestDigest } from "./digest.ts";
 import { ArtifactError } from "./errors.ts";
-import { fileBytes, rangeHeader } from "./http-range.ts";
+import { discard, fileBytes, rangeHeader } from "./http-range.ts";
 import {
   delimiterFor,
   folderPrefix,
@@ -12,8 +12,10 @@ import {
   tooManyKeys,
 } from "./object-keys.ts";
 import { type StoreWords, s3Error, statusOf } from "./s3-errors.ts";
+import { regionOf, type SigningKey, signedHeaders } from "./sigv4.ts";
 import {
   type ArtifactSource,
+  type ByteRange,
   type Listing,
   type RemoteFile,
   SourceChangedError,
@@ -30,6 +32,13 @@ export interface Bucket {
 interface Listed {
   readonly etag: string | undefined;
   readonly sizeBytes: number | undefined;
+}
+
+/** Where the SDK found a file, and how its requests are signed. */
+interface Place {
+  readonly url: URL;
+  readonly region: string;
+  readonly key: () => Promise<SigningKey>;
 }
 
 /** Where and as whom a bucket is asked; what is undefined is left to the SDK. */
@@ -52,6 +61,7 @@ export function bucketSource(
   const what = `${scheme}://${bucket}/${prefix}`;
   const words = { ...access.words, what };
   const folder = folderPrefix(prefix);
+  const places = new Map<string, Place>();
   let opened: Promise<{ sdk: typeof import("@aws-sdk/client-s3"); client: S3Client }> | undefined;
 
   /** The SDK takes longer to load than the rest of the sidecar: at the first question. */
@@ -157,13 +167,38 @@ export function bucketSource(
     return { ...file, digest };
   }
 
+  /**
+   * The next range of a file, as the SDK asked for the first: it is slow, and ranges are many.
+   * Undefined when the store does not give it; then the SDK finds out why.
+   */
+  async function readAgain(file: RemoteFile, range: ByteRange, signal: AbortSignal) {
+    const place = places.get(file.path);
+    const header = rangeHeader(range);
+    if (place === undefined || header === undefined || file.validator === undefined) {
+      return undefined;
+    }
+    const { url, region } = place;
+    const plain = { range: header, "if-match": file.validator };
+    const how = { key: await place.key(), region, nowMs: context.clock.now() };
+    const response = await context.http.send(url, {
+      headers: signedHeaders(url, plain, how),
+      followsRedirects: false,
+      allowPrivate: true,
+      signal,
+    });
+    if (response.status === 206) return fileBytes(response, file, range);
+    discard(response);
+    places.delete(file.path);
+    return undefined;
+  }
+
   return {
     location: what,
     pinned: undefined,
     list,
     describe,
-    takesParallelRanges: true,
-    read: (file, range, signal) =>
+    read: async (file, range, signal) =>
+      (await readAgain(file, range, signal)) ??
       ask(signal, async (client, sdk, options) => {
         const header = rangeHeader(range);
         const command = new sdk.GetObjectCommand({
@@ -172,7 +207,15 @@ export function bucketSource(
           ...(header === undefined ? {} : { Range: header }),
           ...(file.validator === undefined ? {} : { IfMatch: file.validator }),
         });
-        const answer = await unlessChanged(file, client.send(command, options));
+        const onSigned: Witness["onSigned"] = (sent, { authorization }) => {
+          const region = regionOf(authorization);
+          const url = new URL(sent);
+          url.search = "";
+          const key = client.config.credentials;
+          if (region !== undefined) places.set(file.path, { url, region, key });
+        };
+        const witnessed = { ...options, onSigned };
+        const answer = await unlessChanged(file, client.send(command, witnessed));
         const headers = {
           "content-range": answer.ContentRange,
           "content-length": answer.ContentLength?.toString(),

@@ -10,6 +10,7 @@ import { silentLog } from "#test/support/silent-log.ts";
 import { SOURCE_SETTINGS } from "#test/support/source-settings.ts";
 import { createHttpClient } from "./http-client.ts";
 import { s3Source } from "./s3.ts";
+import { regionOf, signedHeaders } from "./sigv4.ts";
 import type { SourceContext } from "./source.ts";
 import { tosPlace } from "./tos.ts";
 
@@ -175,4 +176,25 @@ test("tos: the S3 address of a region, by its name or by the native address", ()
   assert.deepEqual(place("http://127.0.0.1:9000", "r"), ["http://127.0.0.1:9000", "r", true]);
   assert.deepEqual(place("http://tos:9000", "r"), ["http://tos:9000", "r", true]);
   assert.throws(() => place(undefined), /TOS_ENDPOINT or TOS_REGION/);
+});
+
+test("signatures are AWS' own: its documentation's example", () => {
+  const key = {
+    accessKeyId: "AKIAIOSFODNN7EXAMPLE",
+    secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+  };
+  const url = new URL("https://examplebucket.s3.amazonaws.com/test.txt");
+  const nowMs = Date.UTC(2013, 4, 24);
+  const sent = signedHeaders(url, { range: "bytes=0-9" }, { key, region: "us-east-1", nowMs });
+  assert.equal(
+    sent["authorization"],
+    "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, " +
+      "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, " +
+      "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+  );
+  assert.equal(regionOf(sent["authorization"]), "us-east-1");
+  assert.equal(
+    regionOf("AWS4-ECDSA-P256-SHA256 Credential=a/20130524/s3/aws4_request,"),
+    undefined,
+  );
 });

@@ -1,7 +1,9 @@
 import { isObject } from "#base/json.ts";
 
-/** The format's own bound: readers refuse longer headers. */
-export const HEADER_BYTES_MAX = 100_000_000;
+/** The format's own bound: what is more is no length at all. */
+const FORMAT_BYTES_MAX = 100_000_000;
+/** A hundred thousand tensors. Parsing the format's hundred megabytes would need more memory than a sidecar has. */
+const HEADER_BYTES_MAX = 16 << 20;
 
 /** Bits of one element, by the format's names. */
 const DTYPE_BITS: Readonly<Record<string, number>> = {
@@ -35,11 +37,14 @@ export function headerLength(first8: Uint8Array, fileBytes: number): number | st
     return "is shorter than the 8 bytes that every safetensors file begins with";
   const view = new DataView(first8.buffer, first8.byteOffset, 8);
   const length = view.getBigUint64(0, true);
-  if (length > BigInt(HEADER_BYTES_MAX)) {
+  if (length > BigInt(FORMAT_BYTES_MAX)) {
     return "is not a safetensors file: its first 8 bytes are no header length";
   }
   if (Number(length) + 8 > fileBytes) {
     return `is truncated: its header alone needs ${length} bytes and the file has ${fileBytes}`;
+  }
+  if (length > BigInt(HEADER_BYTES_MAX)) {
+    return `has a header of ${length} bytes, and no adapter needs more than ${HEADER_BYTES_MAX}`;
   }
   return Number(length);
 }

@@ -65,8 +65,6 @@ export interface ArtifactSource {
    * @throws ArtifactError; SourceChangedError when the content is no longer what was listed.
    */
   read(file: RemoteFile, range: ByteRange, signal: AbortSignal): Promise<FileBytes>;
-  /** The store is made for many ranges of one file at once. */
-  readonly takesParallelRanges: boolean;
 }
 
 /** What changed under a download: list again. */

@@ -1,29 +1,29 @@
 import { createHash } from "node:crypto";
 import {
   access,
+  link as hardLink,
   lstat,
   mkdir,
-  open,
-  readdir,
   readFile,
   readlink,
   rename,
-  rm,
   stat,
   statfs,
   symlink,
   unlink,
-  writeFile,
 } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { isObject } from "#base/json.ts";
+import { names, remove, syncFolder, syncTree, writeDurably } from "./durable.ts";
 import { ArtifactError } from "./errors.ts";
+import { FileCache, type FileRecord } from "./file-cache.ts";
 
 /*
  * <root>/N                                -> .loradock/versions/N/<id>, swapped by one rename
  * <root>/.loradock/versions/N/<id>/          the files of one version: never changed once they are here
  * <root>/.loradock/versions/N/<id>.json      where they came from
  * <root>/.loradock/staging/N/<key>/          a download under way, or broken off and to be continued
+ * <root>/.loradock/cache/                    the files of all versions by their content: see file-cache.ts
  *
  * A version's folder comes into being by a rename of a complete staging folder, its record after that,
  * the link last: whatever moment a crash chooses, a folder with a record is complete, and a link
@@ -50,7 +50,7 @@ export interface VersionRecord {
   readonly identity: string | undefined;
   /** Of the archive or the weights, when it was computed. */
   readonly sha256?: string;
-  readonly files: readonly { readonly path: string; readonly sizeBytes: number }[];
+  readonly files: readonly FileRecord[];
 }
 
 export interface Version {
@@ -68,9 +68,12 @@ export function versionId(location: string, identity: string): string {
 /** The adapters' root folder on disk. One process owns it. */
 export class VersionStore {
   readonly root: string;
+  readonly cache: FileCache;
 
-  constructor(root: string) {
+  /** @param cacheBytesMax of the files by their content, those in use among them. */
+  constructor(root: string, cacheBytesMax: number) {
     this.root = resolve(root);
+    this.cache = new FileCache(join(this.root, BOOKKEEPING, "cache"), cacheBytesMax);
   }
 
   /** Where an adapter's files are for people and other programs: the link. */
@@ -128,6 +131,43 @@ export class VersionStore {
     return folder;
   }
 
+  /**
+   * Makes a staged folder out of what is here: the same source in the same state under another name, or
+   * what the cache has kept of it.
+   * @returns what is known of it; undefined when something is missing.
+   */
+  async stageShared(id: string, staged: string): Promise<VersionRecord | undefined> {
+    const kept = recordOf(await this.cache.recall(id).catch(() => undefined));
+    const take = ({ sha256 = "", sizeBytes }: FileRecord, into: string) =>
+      this.cache.take(sha256, sizeBytes, into);
+    if (kept !== undefined && (await fill(staged, kept.files, take))) return kept;
+    for (const name of await this.#adapters()) {
+      const twin = await this.find(name, id);
+      if (twin === undefined) continue;
+      const { path, record } = twin;
+      const link = (file: FileRecord, into: string) =>
+        hardLink(join(path, file.path), into).then(() => true);
+      if (await fill(staged, record.files, link)) return record;
+    }
+    return undefined;
+  }
+
+  /**
+   * Shares the files of a version with all that have the same content, now and later.
+   * @param hashes SHA-256 of its files, in the order of its record.
+   */
+  async share(name: string, id: string, hashes: readonly string[], nowMs: number): Promise<void> {
+    const version = await this.find(name, id);
+    if (version === undefined) return;
+    const { path, record } = version;
+    const files = record.files.map((file, i) => ({ ...file, sha256: hashes[i] as string }));
+    for (const file of files) await this.cache.share(join(path, file.path), file.sha256, nowMs);
+    const known: VersionRecord = { ...record, files };
+    await this.cache.remember(id, known);
+    await writeDurably(`${path}.json`, JSON.stringify(known));
+    await this.cache.evict();
+  }
+
   async dropStaging(name: string): Promise<void> {
     await remove(this.#staging(name));
   }
@@ -174,16 +214,20 @@ export class VersionStore {
     else await unlink(link);
   }
 
+  /** Names of all adapters that have a version, whole or not. */
+  async #adapters(): Promise<string[]> {
+    const all = await names(join(this.root, BOOKKEEPING, "versions"));
+    return all.filter((name) => NAME.test(name));
+  }
+
   /** Every version folder of one or of all adapters, published or not, whole or not. */
   async versions(
     only?: string,
   ): Promise<{ name: string; id: string; path: string; isPublished: boolean }[]> {
     const found = [];
-    const top = join(this.root, BOOKKEEPING, "versions");
-    const adapters = only === undefined ? await names(top) : [only];
-    for (const name of adapters.filter((name) => NAME.test(name))) {
+    for (const name of only === undefined ? await this.#adapters() : [only]) {
       const link = await readlink(this.linkPath(name)).catch(() => undefined);
-      const ids = (await names(join(top, name))).map((entry) =>
+      const ids = (await names(this.#versions(name))).map((entry) =>
         entry.replace(/\.json(\.tmp)?$/, ""),
       );
       for (const id of new Set(ids)) {
@@ -195,12 +239,15 @@ export class VersionStore {
   }
 
   /** The record goes first: from then on the folder does not count as a version. */
-  async removeVersion(name: string, id: string): Promise<void> {
+  async removeVersion(name: string, id: string, nowMs: number): Promise<void> {
     const path = this.versionPath(name, id);
+    const { files = [] } = (await readRecord(`${path}.json`)) ?? {};
+    for (const file of files) await this.cache.used(join(path, file.path), nowMs).catch(() => {});
     await remove(`${path}.json`);
     await remove(`${path}.json.tmp`);
     await remove(path);
     if ((await names(this.#versions(name))).length === 0) await remove(this.#versions(name));
+    await this.cache.evict();
   }
 
   /** Makes the root, proves that it can be written to, and removes half downloads older than `ageMs`. */
@@ -215,6 +262,7 @@ export class VersionStore {
     for (const entry of await names(join(this.root, BOOKKEEPING))) {
       if (entry.endsWith(".next")) await remove(join(this.root, BOOKKEEPING, entry));
     }
+    await this.cache.open();
   }
 
   /** Published adapters by name. */
@@ -233,58 +281,36 @@ export class VersionStore {
   }
 }
 
-async function names(folder: string): Promise<string[]> {
-  return await readdir(folder).catch(() => []);
-}
-
-async function remove(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true });
+/** Puts all files under `folder`; false when one of them cannot be had, as where there are no hard links. */
+async function fill(
+  folder: string,
+  files: readonly FileRecord[],
+  put: (file: FileRecord, into: string) => Promise<boolean>,
+): Promise<boolean> {
+  try {
+    for (const file of files) {
+      const into = join(folder, file.path);
+      await mkdir(dirname(into), { recursive: true });
+      await remove(into);
+      if (!(await put(file, into))) return false;
+    }
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function readRecord(path: string): Promise<VersionRecord | undefined> {
-  let value: unknown;
   try {
-    value = JSON.parse(await readFile(path, "utf8"));
+    return recordOf(JSON.parse(await readFile(path, "utf8")));
   } catch {
     return undefined;
   }
+}
+
+function recordOf(value: unknown): VersionRecord | undefined {
   if (!isObject(value) || typeof value["location"] !== "string" || !Array.isArray(value["files"])) {
     return undefined;
   }
   return value as unknown as VersionRecord;
-}
-
-async function writeDurably(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.tmp`, text, { flush: true });
-  await rename(`${path}.tmp`, path);
-  await syncFolder(join(path, ".."));
-}
-
-/** Files and folders below `folder`, then itself, to disk. */
-async function syncTree(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) await syncTree(path);
-    else await syncFile(path);
-  }
-  await syncFolder(folder);
-}
-
-async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.datasync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Makes renames inside a folder durable. File systems that cannot are as good as their best. */
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync().catch(() => {});
-  } finally {
-    await handle.close();
-  }
 }

@@ -3,6 +3,7 @@ import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
+import { damaged, fuzzRuns } from "#test/support/fuzz.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 import { checkHeader, headerLength } from "./safetensors-header.ts";
 import { validateAdapter } from "./validate.ts";
@@ -118,23 +119,66 @@ test("headers: gaps, overlaps, strange sizes and types are unsound", () => {
   for (const [header, bytes] of unsound) assert.equal(typeof check(header, bytes), "string");
 });
 
-test("no header makes the reader throw", () => {
+test("a header whose parsing would need all of the sidecar's memory is refused unread", () => {
+  const first = Buffer.alloc(8);
+  first.writeUInt32LE(90_000_000);
+  assert.match(String(headerLength(first, 100_000_000)), /^has a header of 90000000 bytes/);
+});
+
+/** What the reference implementation accepts, written down a second time. */
+function isSound(header: unknown, dataBytes: number): boolean {
+  const bits: Record<string, number> = { F32: 32, U8: 8, F16: 16, BF16: 16, F4: 4 };
+  if (typeof header !== "object" || header === null || Array.isArray(header)) return false;
+  const spans = Object.entries(header)
+    .filter(([name]) => name !== "__metadata__")
+    .map(([, tensor]) => {
+      const { dtype, shape, data_offsets: offsets } = tensor ?? {};
+      const size = (shape as number[]).reduce((product, n) => product * n, bits[dtype] ?? 0) / 8;
+      return { begin: offsets[0] as number, end: offsets[1] as number, size };
+    })
+    .sort((x, y) => x.begin - y.begin || x.end - y.end);
+  const ends = [0, ...spans.map(({ end }) => end)];
+  return (
+    spans.every(({ begin, end, size }, i) => begin === ends[i] && end - begin === size) &&
+    ends.at(-1) === dataBytes
+  );
+}
+
+test("no header makes the reader throw, and what it accepts is sound", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 16 }), fc.nat(), (first, size) => {
       const length = headerLength(first, size);
       return typeof length === "string" || length + 8 <= size;
     }),
+    fuzzRuns(300),
   );
   const value = fc.oneof(fc.jsonValue(), fc.array(fc.integer()), fc.string());
   const tensor = fc.record(
     { dtype: fc.oneof(fc.constant("F32"), value), shape: value, data_offsets: value },
     { requiredKeys: [] },
   );
-  const header = fc.oneof(fc.dictionary(fc.string(), fc.oneof(tensor, value)), value);
+  const wild = fc.oneof(fc.dictionary(fc.string(), fc.oneof(tensor, value)), value);
+  const begin = { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] };
+  const sound = {
+    __metadata__: { format: "pt" },
+    "a.lora_A": begin,
+    "a.lora_B": { ...begin, data_offsets: [16, 32] },
+  };
+  const json = fc.oneof(
+    wild.map((header) => JSON.stringify(header)),
+    damaged([Buffer.from(JSON.stringify(sound))]).map((bytes) => bytes.toString("utf8")),
+    fc
+      .tuple(fc.array(fc.nat(5), { maxLength: 4 }), fc.nat(40), fc.nat(40))
+      .map(([shape, from, to]) =>
+        JSON.stringify({ ...sound, "a.lora_A": { dtype: "U8", shape, data_offsets: [from, to] } }),
+      ),
+  );
   fc.assert(
-    fc.property(header, fc.nat(), (json, bytes) => {
-      const result = checkHeader(JSON.stringify(json), bytes);
-      return typeof result === "string" || Array.isArray(result);
+    fc.property(json, fc.oneof(fc.constant(32), fc.nat(64)), (text, bytes) => {
+      const result = checkHeader(text, bytes);
+      if (typeof result === "string") return true;
+      return isSound(JSON.parse(text), bytes);
     }),
+    fuzzRuns(1000),
   );
 });

@@ -7,8 +7,6 @@ export interface CommandEntry {
   readonly name: string;
   readonly summary: string;
   readonly hidden?: boolean;
-  /** It runs for months beside what needs the memory: garbage is collected early, at the price of some CPU. */
-  readonly isFrugal?: boolean;
   readonly load: () => Promise<Command>;
 }
 

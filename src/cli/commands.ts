@@ -10,7 +10,6 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: "controller",
     summary: "run the ModelAdapter controller",
-    isFrugal: true,
     load: async () => (await import("./commands/controller.ts")).controllerCommand,
   },
   {

@@ -2,7 +2,6 @@
 import { readFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
-import { setFlagsFromString } from "node:v8";
 import { runCli } from "#cli/cli.ts";
 import { COMMANDS } from "#cli/commands.ts";
 import { parentGone } from "#local/supervise.ts";
@@ -18,15 +17,6 @@ function launcherGone(): AbortSignal[] {
   // Not for the processes that this one starts.
   delete process.env["LORADOCK_LAUNCHER_FD"];
   return fd > 2 ? [parentGone(new Socket({ fd, readable: true, writable: false }).unref())] : [];
-}
-
-/**
- * V8 lets a young generation grow to 64 MB twice and an old one to several times what is alive, as if the machine were its own. Both can
- * be set while it runs, but not by NODE_OPTIONS.
- */
-const FRUGAL_HEAP = ["--semi-space-growth-factor=1", "--heap-growing-percent=40"];
-if (COMMANDS.some(({ name, isFrugal }) => isFrugal === true && name === process.argv[2])) {
-  for (const flag of FRUGAL_HEAP) setFlagsFromString(flag);
 }
 
 await runProcess("loradock", async (signal) => {

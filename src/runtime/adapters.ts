@@ -1,6 +1,7 @@
 import { scrubberOf } from "#artifact/credentials.ts";
 import type { Delivered, Delivery } from "#artifact/deliver.ts";
 import { ArtifactError } from "#artifact/errors.ts";
+import { hashFiles } from "#artifact/hash-files.ts";
 import { isVisibleFolder } from "#artifact/path.ts";
 import type { Credentials } from "#artifact/source.ts";
 import { checkAdapterName } from "#artifact/store.ts";
@@ -89,6 +90,8 @@ export class Adapters {
   readonly #loads = new Map<string, Load>();
   /** Adapters with versions on disk that are not published: to be removed when no engine needs them. */
   readonly #stale = new Set<string>();
+  /** Ends when the files of all adapters are shared. */
+  #sharing: Promise<void> = Promise.resolve();
 
   constructor(deps: AdaptersDeps, options: AdaptersOptions) {
     this.#deps = deps;
@@ -100,8 +103,14 @@ export class Adapters {
   async open(): Promise<void> {
     await this.#deps.delivery.open();
     for (const { name, isPublished } of await this.#deps.delivery.store.versions()) {
-      if (!isPublished) this.#stale.add(name);
+      if (isPublished) this.#shareLater(name);
+      else this.#stale.add(name);
     }
+  }
+
+  /** Waits for what goes on beside the requests; their signal has been aborted. */
+  async close(): Promise<void> {
+    await this.#sharing;
   }
 
   /**
@@ -175,7 +184,31 @@ export class Adapters {
     const engine = await this.#loadInto(target, name, path, signal);
     log.info("Successfully loaded adapter", { adapter: name, path, engine });
     await this.#removeStale(target, name);
+    this.#shareLater(name);
     return { localPath, path, engine };
+  }
+
+  /** One after the other, and not before an adapter is loaded: hashing takes as long as half a download. */
+  #shareLater(name: string): void {
+    this.#sharing = this.#sharing.then(async () => {
+      try {
+        await this.#share(name);
+      } catch (error) {
+        if (this.#deps.signal.aborted) return;
+        // Gone meanwhile, or a file system without hard links: each adapter has its own files then.
+        this.#deps.log.warn("Files are not shared", { adapter: name, error: describeError(error) });
+      }
+    });
+  }
+
+  async #share(name: string): Promise<void> {
+    const { delivery, clock, signal } = this.#deps;
+    const { store } = delivery;
+    const version = await store.current(name);
+    if (version === undefined || (await store.cache.recall(version.id)) !== undefined) return;
+    const hashes = await hashFiles(version, signal);
+    const link = () => store.share(name, version.id, hashes, clock.now());
+    await this.#mutex.run(name, link, signal);
   }
 
   async #deliver(
@@ -272,7 +305,7 @@ export class Adapters {
   /** Removes an adapter's unpublished versions that no engine can need. Call while holding its mutex. */
   async #removeStale(target: EngineTarget, name: string): Promise<void> {
     if (!this.#stale.has(name)) return;
-    const { delivery, engine, log, signal } = this.#deps;
+    const { delivery, engine, clock, log, signal } = this.#deps;
     try {
       const versions = await delivery.store.versions(name);
       const unpublished = versions.filter((version) => !version.isPublished);
@@ -281,7 +314,7 @@ export class Adapters {
         if (await this.#isInUse(name)) return;
         const isHeld = (path: string) => held.some(({ root }) => root === path);
         for (const { id, path } of unpublished.filter((version) => !isHeld(version.path))) {
-          await delivery.store.removeVersion(name, id);
+          await delivery.store.removeVersion(name, id, clock.now());
           log.info("Removed files of an earlier version", { adapter: name, path });
         }
         if (unpublished.some((version) => isHeld(version.path))) return;

@@ -31,6 +31,7 @@ test("flags win over the environment; empty variables are unset; wrong ones are 
     AIBRIX_ADAPTER_DIR: "adapters",
     INFERENCE_ENGINE_MAX_LORA_RANK: "0",
     VLLM_LORA_MODULES_LOADING_TIMEOUT: "soon",
+    ARTIFACT_CACHE_SIZE: "10 GB",
   };
   for (const [name, value] of Object.entries(wrong)) {
     assert.throws(
@@ -50,6 +51,15 @@ test("switches: 1, on, yes, true in any case; off wins over raw", () => {
     [isRaw("1", "0"), isRaw("0", "0"), isRaw("0", "1"), isRaw("1", "1")],
     [false, true, true, true],
   );
+});
+
+test("sizes as Kubernetes writes them", () => {
+  const sizes = { "0": 0, "123": 123, "5k": 5000, "5Ki": 5120, "2M": 2e6, "10Gi": 10 * 2 ** 30 };
+  for (const [text, bytes] of Object.entries(sizes)) {
+    const options = parseRuntimeOptions({}, { ARTIFACT_CACHE_SIZE: text });
+    assert.equal(options.cacheBytesMax, bytes, text);
+  }
+  assert.equal(parseRuntimeOptions({}, {}).cacheBytesMax, 10 * 2 ** 30);
 });
 
 test("stores, proxies and authorities by the names that other programs know", () => {

@@ -25,6 +25,8 @@ export interface RuntimeOptions {
   /** The engine's --max-lora-rank; undefined: not known. */
   readonly maxRank: number | undefined;
   readonly adapterRoot: string;
+  /** Of the files of all adapters, those that are kept for the next one among them. */
+  readonly cacheBytesMax: number;
   readonly modelRoot: string;
   readonly credentialsFolder: string;
   /** A delivery that takes longer is given up, and continued by the next try. */
@@ -50,6 +52,8 @@ const ENGINE_TIMEOUT_S = 300;
 const DOWNLOAD_TIMEOUT_S = 3600;
 /** AIBrix's own default for whole models. */
 const MODEL_ROOT = "/tmp/aibrix/models";
+/** Of a node's disk, which others need too: dozens of adapters. */
+const CACHE_SIZE = "10Gi";
 const HUB = "https://huggingface.co";
 const GCE_METADATA = "metadata.google.internal";
 
@@ -80,6 +84,7 @@ export function parseRuntimeOptions(flags: RuntimeFlags, env: Env): RuntimeOptio
     engineTimeoutMs: seconds(env, "VLLM_LORA_MODULES_LOADING_TIMEOUT") ?? ENGINE_TIMEOUT_S * 1000,
     maxRank: integer("INFERENCE_ENGINE_MAX_LORA_RANK", get("INFERENCE_ENGINE_MAX_LORA_RANK"), 1),
     adapterRoot: absolute("AIBRIX_ADAPTER_DIR", get("AIBRIX_ADAPTER_DIR") ?? ADAPTER_MOUNT_PATH),
+    cacheBytesMax: bytes("ARTIFACT_CACHE_SIZE", get("ARTIFACT_CACHE_SIZE") ?? CACHE_SIZE),
     modelRoot: absolute("DOWNLOADER_LOCAL_DIR", get("DOWNLOADER_LOCAL_DIR") ?? MODEL_ROOT),
     credentialsFolder: absolute(
       "AIBRIX_CREDENTIALS_DIR",
@@ -177,6 +182,17 @@ function integer(
   const value = Number(text);
   if (/^\d{1,15}$/.test(text) && value >= min && value <= max) return value;
   throw new UserError(`${name} is '${text}': use a whole number of at least ${min}`);
+}
+
+const UNITS = ["", "k", "M", "G", "T"];
+
+/** A size as Kubernetes writes it: 500M, 10Gi, or a plain number. */
+function bytes(name: string, text: string): number {
+  const [, digits = "", unit = "", binary] = /^(\d{1,15})([kKMGT]?)(i?)$/.exec(text) ?? [];
+  const value =
+    Number(digits) * (binary === "i" ? 1024 : 1000) ** UNITS.indexOf(unit.replace("K", "k"));
+  if (digits !== "" && Number.isSafeInteger(value)) return value;
+  throw new UserError(`${name} is '${text}': use a size such as 500M, 10Gi or 0`);
 }
 
 function seconds(env: Env, name: string): number | undefined {

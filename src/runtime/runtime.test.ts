@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -24,6 +24,12 @@ async function setUp(t: TestContext, env: Record<string, string> = {}) {
   const artifacts = await startArtifactServer({
     ...adapterFiles("/sql"),
     ...adapterFiles("/shout", "shout"),
+  });
+  // Hooks run in this order: the folder goes when nobody writes to it any more.
+  t.after(async () => {
+    await sidecar.close();
+    await engine.close();
+    await artifacts.close();
   });
   const folder = await tempFolder(t);
   const root = join(folder, "adapters");
@@ -65,11 +71,6 @@ async function setUp(t: TestContext, env: Record<string, string> = {}) {
     };
   };
   let sidecar = await start();
-  t.after(async () => {
-    await sidecar.close();
-    await engine.close();
-    await artifacts.close();
-  });
   const ask = (path: string, init?: RequestInit) => fetch(sidecar.url + path, init);
   const post = async (path: string, body: object, init: RequestInit = {}): Promise<Answer> => {
     const text = JSON.stringify(body);
@@ -151,6 +152,34 @@ test("an engine that restarted gets its adapter back without a download", async 
   const again = await load("a", "http:/sql");
   assert.deepEqual([again.status, again["loaded_path"]], [200, first["loaded_path"]]);
   assert.equal(engine.calls.length, 2);
+});
+
+test("equal files are kept once, and for the next adapter; the cache size says for how long", async (t) => {
+  const { artifacts, root, load, unload, restart } = await setUp(t);
+  for (const [path, bytes] of Object.entries(adapterFiles("/copy")))
+    artifacts.files.set(path, bytes);
+  const cached = () => readdirSync(join(root, ".loradock/cache/files"));
+  const inode = (name: string) => statSync(join(root, name, "adapter_model.safetensors")).ino;
+  await load("a", "http:/sql");
+  await load("b", "http:/copy");
+  await eventually("shared", () => inode("a") === inode("b") && cached().length === 2);
+  assert.deepEqual(readdirSync(root).sort(), [".loradock", "a", "b"]);
+  await unload("a");
+  await unload("b");
+  await restart();
+  const before = artifacts.asked.length;
+  const again = await load("c", "http:/sql");
+  assert.equal(again.status, 200);
+  // It is asked whether we may still read it, and no more.
+  const asked = artifacts.asked.slice(before).filter(({ method }) => method === "GET");
+  assert.deepEqual([...new Set(asked.map(({ headers }) => headers.range))], ["bytes=0-0"]);
+
+  const none = await setUp(t, { ARTIFACT_CACHE_SIZE: "0" });
+  await none.load("a", "http:/sql");
+  const files = join(none.root, ".loradock/cache/files");
+  await eventually("shared", () => readdirSync(files).length === 2);
+  await none.unload("a");
+  assert.deepEqual(readdirSync(files), []);
 });
 
 test("many callers with one wish share one download and one load; different adapters do not wait", async (t) => {

@@ -44,6 +44,7 @@ export async function runRuntime(
   const deliveryOptions: DeliveryOptions = {
     content: "adapter",
     root: options.adapterRoot,
+    cacheBytesMax: options.cacheBytesMax,
     credentialsFolder: options.credentialsFolder,
     settings: options.sources,
     http,
@@ -104,6 +105,6 @@ export async function runRuntime(
     await server.closed;
   } finally {
     work.abort(new DOMException("the sidecar is stopping", "AbortError"));
-    await Promise.all([http.close(), dispatcher.destroy()]);
+    await Promise.all([adapters.close(), http.close(), dispatcher.destroy()]);
   }
 }

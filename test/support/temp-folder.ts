@@ -6,6 +6,7 @@ import type { TestContext } from "node:test";
 /** An empty folder of this test's own, removed after it. */
 export async function tempFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "loradock-test-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  // Again where a process that ends just now still writes.
+  t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
   return folder;
 }

@@ -36,6 +36,7 @@ export const runtimeCommand: Command = {
   HTTP_PROXY, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, NODE_EXTRA_CA_CERTS
   ARTIFACT_HTTP_ALLOW_PRIVATE        0
   ARTIFACT_ALLOW_PICKLE              0
+  ARTIFACT_CACHE_SIZE                10Gi; files of adapters, also of those that are gone
   ARTIFACT_DOWNLOAD_TIMEOUT          in seconds
   VLLM_LORA_MODULES_LOADING_TIMEOUT  in seconds
   METRIC_SCRAPE_PATH                 /metrics

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
+import { damaged, fuzzRuns } from "#test/support/fuzz.ts";
 import { appendMetrics } from "./open-metrics.ts";
 import { METRIC_NAMES } from "./rules.ts";
 import { MetricTextError } from "./sample-line.ts";
@@ -123,7 +124,30 @@ test("whatever it is given: a MetricTextError, or all lines of the original in t
       const kept = output.split("\n").filter((one) => !/^(# (HELP|TYPE) )?aibrix:/.test(one));
       return kept.join("\n") === text || text.includes("aibrix:");
     }),
-    { numRuns: 500 },
+    fuzzRuns(500),
+  );
+});
+
+test("of a damaged exposition nothing is lost, and no family is there twice that was there once", () => {
+  const start = recording.slice(0, 4000);
+  const types = (text: string) => text.match(/^# TYPE \S+/gm) ?? [];
+  fc.assert(
+    fc.property(damaged([Buffer.from(start), Buffer.from(recording.slice(-3000))]), (bytes) => {
+      const text = bytes.toString("utf8");
+      let output: string;
+      try {
+        output = translateMetrics(text, vllm);
+      } catch (error) {
+        return error instanceof MetricTextError;
+      }
+      const kept = output.split("\n").filter((one) => !/^(# (HELP|TYPE) )?aibrix:/.test(one));
+      const isWhole = kept.join("\n") === text || text.includes("aibrix:");
+      const isOnce =
+        new Set(types(text)).size < types(text).length ||
+        new Set(types(output)).size === types(output).length;
+      return isWhole && isOnce;
+    }),
+    fuzzRuns(500),
   );
 });
 

@@ -38,6 +38,7 @@ async function delivering(t: TestContext, endpoint: string, token?: string) {
   const delivery = createDelivery({
     content: "adapter",
     root,
+    cacheBytesMax: 1 << 30,
     credentialsFolder: join(root, "none"),
     http,
     clock: systemClock,
