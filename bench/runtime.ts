@@ -28,6 +28,8 @@ const engine = await startFakeEngine();
 const store = await startStore({
   warm: MIB,
   large: 512 * MIB,
+  "crc32-warm": MIB,
+  "crc32-large": 512 * MIB,
   huge: 2048 * MIB,
   cached: CACHED_BYTES,
   ...Object.fromEntries(MANY.map((name) => [name, 10 * MIB])),
@@ -58,6 +60,7 @@ const envOf = (scheme: Scheme): Record<string, string> => ({
 
 const sources = {
   s3: (name: string) => `s3://artifacts/${name}`,
+  s3WithCrc32: (name: string) => `s3://artifacts/crc32-${name}`,
   gcs: (name: string) => `gs://artifacts/${name}`,
   huggingface: (name: string) => `huggingface://bench/${name}`,
   http: (name: string, scheme: Scheme) => `${store[scheme]}/files/${name}`,

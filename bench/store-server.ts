@@ -81,9 +81,8 @@ const files = new Map<string, Content>(
     [`${name}/${WEIGHTS}`, weightsOf(bytes)] as const,
   ]),
 );
-for (const file of files.values()) {
-  for (const algorithm of ["md5", "sha256", "crc32c", "crc64nvme"] as const) file.digest(algorithm);
-}
+const ALGORITHMS = ["md5", "sha256", "crc32", "crc32c", "crc64nvme"] as const;
+for (const file of files.values()) for (const algorithm of ALGORITHMS) file.digest(algorithm);
 
 const base64 = (hex: string) => Buffer.from(hex, "hex").toString("base64");
 const etagOf = (file: Content) => `"${file.digest("md5")}"`;
@@ -107,7 +106,9 @@ const below = (prefix: string) => [...files].filter(([name]) => name.startsWith(
 function answerS3(key: string, url: URL, request: IncomingMessage, response: ServerResponse) {
   const file = files.get(key);
   if (file !== undefined) {
-    const checksum = { "x-amz-checksum-crc64nvme": base64(file.digest("crc64nvme")) };
+    // What S3 gives to uploads without a checksum; some clients bring another.
+    const algorithm = key.startsWith("crc32-") ? "crc32" : "crc64nvme";
+    const checksum = { [`x-amz-checksum-${algorithm}`]: base64(file.digest(algorithm)) };
     const isAsked = request.headers["x-amz-checksum-mode"] === "ENABLED";
     return sendFile(file, { etag: etagOf(file), ...(isAsked ? checksum : {}) }, request, response);
   }
