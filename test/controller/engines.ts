@@ -23,11 +23,11 @@ const REFUSALS: Readonly<Record<keyof typeof PODS, Readonly<Record<string, [stri
   "vllm-0.7": {
     "a rank above its limit": [
       "LoRA rank 64 is greater than max_lora_rank 16.",
-      /^pod-1 Failed ModelAdapterLoadingError: the engine answered 400: LoRA rank 64 is greater than max_lora_rank 16\.: start the engine with --max-lora-rank=64$/,
+      /^pod-1 Failed ModelAdapterLoadingError: the engine answered 400: LoRA rank 64 is greater than max_lora_rank 16\.: start the engine with --max-lora-rank 64 or more, or train with a lower r$/,
     ],
     "an artifact that is not there": [
       "Loading lora lora failed: No adapter found for /adapters/lora",
-      /^pod-1 Failed .*: No adapter found for \/adapters\/lora: check spec\.artifactURL, and that the engine's container can read it$/,
+      /^pod-1 Failed .*: No adapter found for \/adapters\/lora: check spec\.artifactURL; a path has to be mounted in the engine's container$/,
     ],
     "LoRA that is off": [
       "LoRA is not enabled.",

@@ -55,9 +55,9 @@ const REFUSALS: Readonly<
   },
   "an artifact that is not there": {
     engine: (engine) => {
-      engine.refusal = "main-09-load-missing-path";
+      engine.sees = () => false;
     },
-    says: /No adapter found for \S+: check spec\.artifactURL/,
+    says: /No adapter found for \/adapters\/lora: check spec\.artifactURL/,
   },
   "a URL that is none": {
     engine: () => {},

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import type { ModelAdapter } from "#api/model-adapter.ts";
 import { toTimestamp } from "#base/clock.ts";
 import { ENDPOINT_SLICES, MODEL_ADAPTERS, SERVICES } from "#kube/client.ts";
 import { eventually } from "../support/eventually.ts";
@@ -26,6 +27,10 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     await world.declare("one", { replicas: 1 });
     await world.serving("all", ...pods);
     await world.phase("one", "Running");
+    // What is left to be done then is to remove the annotation.
+    const isClean = ({ metadata }: ModelAdapter) =>
+      Object.keys(metadata.annotations ?? {}).length === 0;
+    for (const name of ["all", "one"]) await world.until(name, "cleaned up", isClean);
     const told = () => pods.map(({ engine }) => [...engine.calls]);
     const before = told();
     const seen = ["all", "one"].map((name) => world.slices(name).length);

@@ -123,10 +123,10 @@ export const TROUBLES: Readonly<Record<string, Trouble>> = {
 
   "The artifact is not there": refusing(
     ({ engine }) => {
-      engine.refusal = "main-09-load-missing-path";
+      engine.sees = () => false;
     },
     async ({ engine }, world) => {
-      engine.refusal = undefined;
+      engine.sees = () => true;
       await world.change(NAME, { artifactURL: "/adapters/my-lora-v2" });
     },
   ),
