@@ -305,10 +305,10 @@ class Controller {
     const startedMs = this.#deps.clock.now();
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
     const first = this.#observe(adapter, pods);
-    const losses = this.#memory.learn(first);
-    this.#deps.metrics.drifted(losses);
+    const { dropped, silent } = this.#memory.learn(first);
+    this.#deps.metrics.drifted(dropped);
     // What was learned counts in this decision already: an engine that drops what it has is not given it again at once.
-    const seen = losses === 0 ? first : this.#observe(adapter, pods);
+    const seen = dropped + silent === 0 ? first : this.#observe(adapter, pods);
     this.#askUnknown(adapter, pods, seen);
     const made = (this.#deps.planner ?? plan)(seen);
     // No moment passes between the look and this: the next scheduling already counts it.

@@ -32,6 +32,7 @@ export interface InventoryDeps {
 /** What an answered load or unload told before a list could. */
 interface Note {
   readonly order: number;
+  readonly atMs: number;
   /** Undefined: the engine no longer has it. */
   readonly held: { readonly root: string | undefined } | undefined;
 }
@@ -107,7 +108,7 @@ export class Inventory {
   /** An unload succeeded, or a load, with this key if it was one. */
   note(place: Place, adapter: string, held: Note["held"], key?: string): void {
     const entry = this.#entry(place);
-    entry.notes.set(adapter, { order: ++this.#order, held });
+    entry.notes.set(adapter, { order: ++this.#order, atMs: this.#deps.clock.now(), held });
     if (held !== undefined) entry.key = key;
   }
 
@@ -210,14 +211,16 @@ export class Inventory {
       error instanceof EngineError &&
       error.code === "Unreachable" &&
       !/^timeout/.test(error.message);
-    const isRecent = this.#deps.clock.now() - entry.answeredAtMs < TRUST_MS;
-    if (entry.state === "listed" && isRecent && !isDown) return;
-    for (const [name, note] of entry.notes) if (note.order <= order) entry.notes.delete(name);
+    const isRecent = (ms: number) => !isDown && this.#deps.clock.now() - ms < TRUST_MS;
+    if (entry.state === "listed" && isRecent(entry.answeredAtMs)) return;
+    const old = [...entry.notes].filter(([, note]) => note.order <= order && !isRecent(note.atMs));
+    for (const [name] of old) entry.notes.delete(name);
     const wasSilent = entry.state === "silent";
     entry.state = "silent";
     entry.list = new Map();
     // Why it does not answer is told by the load that fails, and by the pod's own readiness.
-    if (!wasSilent) this.#deps.onChange(entry.place, "all", false);
+    const changed = wasSilent ? old.map(([name]) => name) : "all";
+    if (changed.length > 0) this.#deps.onChange(entry.place, changed, false);
   }
 
   #entry(place: Place): Entry {

@@ -5,13 +5,13 @@ import { ANNOTATION } from "#api/names.ts";
 import { type Clock, fromTimestamp } from "#base/clock.ts";
 import type { LoadedAs } from "#core/adapter/held.ts";
 import { failureFromAnnotations, RETRIES_MAX } from "#core/adapter/retry.ts";
-import type { DownloadProgress, Failure, PodSeen, Seen } from "#core/adapter/seen.ts";
+import type { DownloadProgress, Failure, Held, PodSeen, Seen } from "#core/adapter/seen.ts";
 import { scheduledPods } from "#core/adapter/select.ts";
 import { portOf } from "./objects.ts";
 import type { SecretVersions } from "./secrets.ts";
 import type { Turns } from "./slots.ts";
 
-/** An engine that dropped an adapter by itself this often within the time below is full: it is not fought. */
+/** An engine that dropped an adapter by itself, or fell silent with it, this often within the time below is not fought. */
 const LOSSES_MAX = 3;
 const LOSSES_WITHIN_MS = 120_000;
 
@@ -42,8 +42,14 @@ export interface Work {
   routedAtMs: number;
   /** At the last look the engine had the current version. */
   wasCurrent: boolean;
-  /** When the engine dropped the adapter by itself. */
+  /** When the engine dropped the adapter by itself, or fell silent with it. */
   lossesMs: number[];
+}
+
+/** How many engines dropped an adapter by themselves, and how many tell no more what they hold. */
+export interface Losses {
+  readonly dropped: number;
+  readonly silent: number;
 }
 
 /** What is known of one adapter beside the pods. */
@@ -151,9 +157,9 @@ export class Memory {
     return work.failedAttempt === attemptOf(adapter) ? work.loadFailure : undefined;
   }
 
-  /** Takes from a look what has to outlast it. Returns how many engines dropped the adapter since the last one. */
-  learn(seen: Seen): number {
-    let losses = 0;
+  /** Takes from a look what has to outlast it. Returns what came of the pods that had the adapter at the last one. */
+  learn(seen: Seen): Losses {
+    const losses = { dropped: 0, silent: 0 };
     const { pods } = this.#of(seen.adapter);
     for (const pod of seen.pods) {
       const work = pods.get(pod.uid);
@@ -170,13 +176,13 @@ export class Memory {
         if (path !== undefined) work.loadedAs ??= { path, version: versionOf(seen.adapter.spec) };
         continue;
       }
-      if (pod.held !== "absent" || pod.busy !== undefined) continue;
-      work.loadedAs = undefined;
-      if (work.wasCurrent) {
-        work.wasCurrent = false;
-        losses++;
-        noteLoss(work, seen);
-      }
+      const isGone = pod.held === "absent" || pod.held === "silent";
+      if (!isGone || pod.busy !== undefined) continue;
+      if (pod.held === "absent") work.loadedAs = undefined;
+      if (!work.wasCurrent) continue;
+      work.wasCurrent = false;
+      losses[pod.held === "absent" ? "dropped" : "silent"]++;
+      noteLoss(work, seen, pod.held);
     }
     return losses;
   }
@@ -295,19 +301,27 @@ function hasRetries({ metadata: { annotations } }: ModelAdapter): boolean {
   return false;
 }
 
-function noteLoss(work: Work, { nowMs, adapter }: Seen): void {
+function noteLoss(work: Work, { nowMs, adapter }: Seen, held: Held): void {
   work.lossesMs = [...work.lossesMs.filter((ms) => nowMs - ms < LOSSES_WITHIN_MS), nowMs];
   const count = work.lossesMs.length;
   // Loads that failed since have a back-off of their own, which goes on.
   const isFailing = work.loadFailure !== undefined && work.failedAttempt === attemptOf(adapter);
   if (count < LOSSES_MAX || isFailing) return;
+<<<<<<< HEAD
   work.failedAttempt = attemptOf(adapter);
+=======
+  work.failedGeneration = adapter.metadata.generation;
+  const isCapacity = held === "absent";
+  const often = `${count} times within ${LOSSES_WITHIN_MS / 1000} s`;
+>>>>>>> sim
   work.loadFailure = {
     atMs: nowMs,
     retries: Math.min(count - LOSSES_MAX, RETRIES_MAX),
     retriable: true,
-    isCapacity: true,
-    message: `the engine dropped the adapter by itself ${count} times within ${LOSSES_WITHIN_MS / 1000} s: raise how many adapters it may hold, or put fewer on this pod`,
+    isCapacity,
+    message: isCapacity
+      ? `the engine dropped the adapter by itself ${often}: raise how many adapters it may hold, or put fewer on this pod`
+      : `the engine did not say ${often} what it holds, although it had taken the adapter: see why GET /v1/models fails there`,
   };
 }
 

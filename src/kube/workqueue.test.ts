@@ -93,6 +93,27 @@ test("a failing key comes back after doubled pauses, until it succeeds", async (
   assert.equal(queue.failures("a"), 0);
 });
 
+test("a key that events bring back before its pause is over waits for the rest of it, no longer", async (t) => {
+  const { clock, queue, started, finish } = queueOf(t);
+  queue.add("a");
+  await settle();
+  await finish("a", new Error("no"));
+  for (let event = 0; event < 5; event++) {
+    await clock.advance(10);
+    queue.add("a");
+    await settle();
+    await finish("a", new Error("no"));
+  }
+  for (const pause of [50, 200]) {
+    const before = started.length;
+    await clock.advance(pause - 1);
+    assert.equal(started.length, before);
+    await clock.advance(1);
+    assert.equal(started.length, before + 1, `after ${pause} ms`);
+    await finish("a", new Error("no"));
+  }
+});
+
 test("of several delays the earliest counts, and a handler may ask to come back", async (t) => {
   const { clock, queue, started, finish } = queueOf(t);
   queue.addAfter("a", 500);

@@ -33,7 +33,7 @@ export class WorkQueue {
   readonly #queue = new Set<string>();
   readonly #background = new Set<string>();
   readonly #later = new Map<string, { atMs: number; cancel: () => void }>();
-  readonly #failures = new Map<string, number>();
+  readonly #failures = new Map<string, { count: number; untilMs: number }>();
   #idle: (() => void)[] = [];
   #isShutDown = false;
 
@@ -77,11 +77,20 @@ export class WorkQueue {
     this.#later.set(key, { atMs, cancel });
   }
 
-  /** Adds `key` after a pause that doubles with each call until `forget`. */
+  /**
+   * Adds `key` after a pause that doubles with each call until `forget`. A key that came before its pause was over, and failed again,
+   * waits for the rest of it: many events in a short trouble do not make a long pause.
+   */
   addRateLimited(key: string): void {
-    const failures = this.#failures.get(key) ?? 0;
-    this.#failures.set(key, failures + 1);
-    this.addAfter(key, exponentialMs(failures, this.#backoffBaseMs, this.#backoffMaxMs));
+    const now = this.#clock.now();
+    const { count, untilMs } = this.#failures.get(key) ?? { count: 0, untilMs: 0 };
+    if (now < untilMs) {
+      this.addAfter(key, untilMs - now);
+      return;
+    }
+    const pauseMs = exponentialMs(count, this.#backoffBaseMs, this.#backoffMaxMs);
+    this.#failures.set(key, { count: count + 1, untilMs: now + pauseMs });
+    this.addAfter(key, pauseMs);
   }
 
   /** The next failure of `key` is its first again. */
@@ -89,9 +98,9 @@ export class WorkQueue {
     this.#failures.delete(key);
   }
 
-  /** How often `key` was added rate-limited since it was last forgotten. */
+  /** How many pauses of `key` there were since it was last forgotten. */
   failures(key: string): number {
-    return this.#failures.get(key) ?? 0;
+    return this.#failures.get(key)?.count ?? 0;
   }
 
   /**

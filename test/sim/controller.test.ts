@@ -66,6 +66,8 @@ const ONCE_WRONG: readonly (readonly [number, string, Edition?])[] = [
   [99, "a Secret that had never been read counted as changed once it was", 2],
   [1366, "a controller that led before spoke for the one that leads now", 2],
   [1564, "an engine that dropped what it had was given it again every two seconds", 2],
+  [3154, "an engine whose list failed was given the same adapter every two seconds", 3],
+  [3240, "many events in a short trouble made a long pause", 3],
   [5986, "writes were counted without their reasons", 2],
   [6353, "the answer to a write brought back what the watch had shown to be gone", 2],
   [8589, "an eviction cut the pause after loads that had failed short", 2],

@@ -3,6 +3,7 @@ import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { createLog } from "#telemetry/log.ts";
 import { createMetrics } from "#telemetry/metrics.ts";
+import { steadyClock } from "#telemetry/system-clock.ts";
 import type { Command, CommandContext, CommandOption } from "../command.ts";
 import { parseChoice, parseDurationMs, parseInteger, parsePort } from "../parse.ts";
 
@@ -106,7 +107,8 @@ async function run(flags: GatewayFlags, context: CommandContext): Promise<void> 
   const write = (line: string) => void stderr.write(line);
   const log = createLog({ format: flags.logFormat, clock, write });
   const config = await loadKubeConfig({ kubeconfigPath: flags.kubeconfig, env, clock });
-  const client = createKubeClient({ config, clock, userAgent: "loradock-gateway" });
+  const steady = steadyClock(clock);
+  const client = createKubeClient({ config, clock: steady, userAgent: "loradock-gateway" });
   const metrics = createMetrics({ process: true });
   const emptyHost = env["LORADOCK_BIND_ADDRESS"] ?? "";
   const options = {
@@ -124,7 +126,7 @@ async function run(flags: GatewayFlags, context: CommandContext): Promise<void> 
     drainMs: flags.drainTimeout,
   };
   try {
-    const deps = { client, clock, log, metrics, random: Math.random };
+    const deps = { client, clock: steady, log, metrics, random: Math.random };
     await runGateway(deps, options, signal);
   } finally {
     await client.close();

@@ -156,7 +156,7 @@ export class RetryChecks {
       this.#endedMs.set(key, time.now());
       if (error === undefined) {
         this.#loads.delete(key);
-        this.#checkEvictions(adapter, pod);
+        this.#checkEvictions(adapter, pod, instance);
       }
       if (error === undefined || isAbort(error)) return;
       const isFinal = !(error instanceof EngineError && error.retriable);
@@ -176,10 +176,11 @@ export class RetryChecks {
     };
   }
 
-  #checkEvictions(adapter: ModelAdapter, pod: SimPod): void {
+  #checkEvictions(adapter: ModelAdapter, pod: SimPod, { host }: Instance): void {
     const { time, report } = this.#context;
     const { name, uid, generation } = adapter.metadata;
-    const key = `${uid} ${generation} ${pod.uid} ${pod.engine.life}`;
+    // What was dropped is remembered by one controller, not by the next.
+    const key = `${host.name} ${uid} ${generation} ${pod.uid} ${pod.engine.life}`;
     const times = this.#loadedMs.get(key) ?? [];
     this.#loadedMs.set(key, times);
     times.push(time.now());
