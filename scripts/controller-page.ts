@@ -14,7 +14,7 @@ import {
   type Reason,
 } from "#api/reasons.ts";
 import { controllerCommand } from "#cli/commands/controller.ts";
-import { controllerMetrics } from "#controller/metrics.ts";
+import { answerMeter, controllerMetrics, leadershipGauge } from "#controller/metrics.ts";
 import { createMetrics, type Metrics } from "#telemetry/metrics.ts";
 
 const RBAC_FILE = join(import.meta.dirname, "../deploy/controller/rbac.yaml");
@@ -154,6 +154,8 @@ function metricRows(): string[][] {
     },
   };
   controllerMetrics(noting, () => undefined);
+  answerMeter(noting, "");
+  leadershipGauge(noting, "", () => false);
   return rows.sort(([a = ""], [b = ""]) => (a < b ? -1 : 1));
 }
 

@@ -6,8 +6,15 @@ import { UserError } from "#base/errors.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { type CommandEntry, runCli } from "./cli.ts";
 import type { Command } from "./command.ts";
-import { controllerCommand, leaderIdentity } from "./commands/controller.ts";
-import { parseBoolean, parseChoice, parseDurationMs, parseInteger, parsePort } from "./parse.ts";
+import { controllerCommand, leaderIdentity, parseControllers } from "./commands/controller.ts";
+import {
+  parseBoolean,
+  parseChoice,
+  parseDurationMs,
+  parseInteger,
+  parsePort,
+  parseRate,
+} from "./parse.ts";
 
 /** Runs `argv` over one command, and returns what it printed and the options that it got. */
 async function cli(argv: string[], env: Record<string, string> = {}) {
@@ -128,13 +135,38 @@ test("the controller takes each flag of AIBrix's manager", async () => {
     ...["--leader-election-renew-deadline=10s", "--leader-election-resource-lock=leases"],
     ...["--health-probe-bind-address=:8081", "--metrics-bind-address=0", "--metrics-secure=false"],
     ...["--enable-runtime-sidecar", "--enable-http2=false", "--kube-api-qps=20"],
-    ...["--kube-api-burst=100", "--controllers=*", "--model-adapter-scheduler-policy=default"],
+    ...[
+      "--kube-api-burst=100",
+      "--controllers=*",
+      "--model-adapter-scheduler-policy=leastAdapters",
+    ],
     ...["--disable-webhook", "--debug-mode"],
   ];
   const { options } = await cli(["controller", ...flags]);
   assert.equal(options?.["debugMode"], true);
   assert.equal(options?.["enableRuntimeSidecar"], true);
   assert.equal(options?.["metricsSecure"], false);
+  assert.equal(options?.["controllers"], true);
+  assert.equal(options?.["modelAdapterSchedulerPolicy"], "least-adapters");
+});
+
+test("the controller for ModelAdapters runs unless the list of controllers leaves it out", () => {
+  for (const list of ["*", "model-adapter-controller", "kv-cache-controller, *"]) {
+    assert.equal(parseControllers(list), true, list);
+  }
+  for (const list of ["*,-model-adapter-controller", "pod-autoscaler-controller"]) {
+    assert.equal(parseControllers(list), false, list);
+  }
+  assert.throws(
+    () => parseControllers("*,model-adapters"),
+    /'model-adapters' is not known; use \*/,
+  );
+});
+
+test("a rate is any number, and none above 0 is no limit", () => {
+  assert.equal(parseRate("--q")("0.5"), 0.5);
+  for (const text of ["0", "-1"]) assert.equal(parseRate("--q")(text), Number.POSITIVE_INFINITY);
+  assert.throws(() => parseRate("--q")("many"), /--q: 'many' is not a number/);
 });
 
 test("a controller's container that is started again is the same candidate for the lease", () => {

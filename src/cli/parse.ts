@@ -26,6 +26,19 @@ export function parseInteger(flag: string, min: number): (text: string) => numbe
   };
 }
 
+/** Requests per second; a number that is not above 0 stands for no limit: Infinity. */
+export function parseRate(flag: string): (text: string) => number {
+  return (text) => {
+    if (!/^-?\d{1,9}(\.\d{1,9})?$/.test(text)) {
+      throw new UserError(
+        `${flag}: '${text}' is not a number; use for example 100, or -1 for no limit`,
+      );
+    }
+    const value = Number(text);
+    return value > 0 ? value : Number.POSITIVE_INFINITY;
+  };
+}
+
 const TRUE = ["", "1", "t", "true", "yes", "on"];
 const FALSE = ["0", "f", "false", "no", "off"];
 

@@ -123,7 +123,8 @@ class Controller {
       slices: startInformer(client, ENDPOINT_SLICES, { random }, clock, log, signal),
       events: startEventRecorder({ client, clock, log, component: CONTROLLER_NAME }, signal),
     };
-    this.#queue = new WorkQueue({ clock });
+    const { queue: meter } = deps.metrics;
+    this.#queue = new WorkQueue({ clock, ...(meter === undefined ? {} : { meter }) });
     this.#fleet = new Fleet(options.enableRuntimeSidecar);
     this.#secrets = new Secrets({ client, clock, log });
     this.#tombstones = new Tombstones({ client, clock, log, namespace: options.namespace });
@@ -300,9 +301,23 @@ class Controller {
   }
 
   async #reconcile(key: string): Promise<{ requeueAfterMs?: number } | undefined> {
+    const { clock, metrics } = this.#deps;
+    const startedMs = clock.now();
+    const seconds = () => (clock.now() - startedMs) / 1000;
+    try {
+      const next = await this.#look(key);
+      metrics.reconciled(next === undefined ? "success" : "requeue_after", seconds());
+      return next === undefined ? undefined : { requeueAfterMs: next };
+    } catch (error) {
+      if (!this.#signal.aborted) metrics.reconciled("error", seconds());
+      throw error;
+    }
+  }
+
+  /** Returns after how long to look again though nothing happens, milliseconds. */
+  async #look(key: string): Promise<number | undefined> {
     const adapter = this.#adapters.get(key);
     if (adapter === undefined) return undefined;
-    const startedMs = this.#deps.clock.now();
     const pods = this.#pods.by("namespace", adapter.metadata.namespace ?? "");
     const first = this.#observe(adapter, pods);
     const { dropped, silent } = this.#memory.learn(first);
@@ -317,14 +332,12 @@ class Controller {
     for (const pod of pods) {
       if (made.selected.includes(pod.metadata.name)) this.#memory.work(adapter, pod);
     }
-    this.#logSelection(adapter, made);
+    this.#logDecision(adapter, made);
     const waitMs = await this.#carryOut(seen, pods, made);
     const now = this.#deps.clock.now();
     const wakeMs = made.wakeAtMs === undefined ? undefined : made.wakeAtMs - now;
     const next = Math.min(waitMs ?? Number.POSITIVE_INFINITY, wakeMs ?? Number.POSITIVE_INFINITY);
-    const isLater = Number.isFinite(next);
-    this.#deps.metrics.reconciled(isLater ? "requeue_after" : "success", (now - startedMs) / 1000);
-    return isLater ? { requeueAfterMs: Math.max(1, next) } : undefined;
+    return Number.isFinite(next) ? Math.max(1, next) : undefined;
   }
 
   #observe(adapter: ModelAdapter, pods: readonly Pod[]): Seen {
@@ -355,8 +368,14 @@ class Controller {
     }
   }
 
-  #logSelection(adapter: ModelAdapter, { selected }: Plan): void {
+  #logDecision(adapter: ModelAdapter, { selected, status, operations, publish: what }: Plan): void {
     const notes = this.#memory.notes(adapter);
+    this.#deps.log.debug("Decided", {
+      ModelAdapter: keyOf(adapter),
+      phase: status?.phase,
+      operations: operations.map(({ kind, pod }) => `${kind} ${pod}`),
+      slice: what.slice?.map((pod) => pod.name),
+    });
     const text = selected.join();
     if (notes.selected === text) return;
     notes.selected = text;
@@ -418,7 +437,6 @@ class Controller {
 
   #reconcileFailed(key: string, error: unknown): void {
     if (this.#signal.aborted) return;
-    this.#deps.metrics.reconciled("error", 0);
     // Somebody else was faster, or it is gone: the watch brings what is now, and the key comes back by itself.
     if (isConflict(error) || isNotFound(error)) return;
     this.#deps.log.error("Reconciler error", { ModelAdapter: key, error: describeError(error) });
@@ -428,7 +446,14 @@ class Controller {
     return {
       adapters: () => this.#adapters.list(),
       queueLength: () => this.#queue.length,
-      inventoryAgeS: () => (this.#inventory.oldestAnswerMs() ?? 0) / 1000,
+      working: () => this.#queue.workingMs.map((ms) => ms / 1000),
+      workers: this.#options.workers,
+      inventoryAges: () =>
+        this.#inventory.ages().map(({ place: { pod }, ageMs }) => ({
+          namespace: pod.metadata.namespace ?? "",
+          pod: pod.metadata.name,
+          seconds: ageMs / 1000,
+        })),
     };
   }
 }

@@ -77,6 +77,9 @@ export class EngineWork {
     work.busy = kind === "load" ? "loading" : "unloading";
     work.loadingVersion = kind === "load" ? versionOf(adapter.spec) : undefined;
     const startedMs = this.#deps.clock.now();
+    if (kind === "load" && this.#deps.memory.loadFailure(adapter, work) !== undefined) {
+      this.#deps.metrics.retried();
+    }
     const order: Order = { adapter, pod, kind, work, startedMs };
     const run = before
       .then(() => this.#inTurn(order, signal))

@@ -80,11 +80,13 @@ export class Inventory {
     return { state: "listed", root: entry.list.get(adapter) };
   }
 
-  /** Milliseconds since the place that answered longest ago did so; undefined when none was asked. */
-  oldestAnswerMs(): number | undefined {
+  /** Of each place, how long ago its engine gave a list, milliseconds. */
+  ages(): { place: Place; ageMs: number }[] {
     const now = this.#deps.clock.now();
-    const ages = [...this.#entries.values()].map((entry) => now - entry.answeredAtMs);
-    return ages.length === 0 ? undefined : Math.max(...ages);
+    return [...this.#entries.values()].map(({ place, answeredAtMs }) => ({
+      place,
+      ageMs: now - answeredAtMs,
+    }));
   }
 
   /** The engines of a pod may have forgotten everything: a container or the pod's readiness changed. */

@@ -3,8 +3,8 @@ import type { KubeClient } from "#kube/client.ts";
 import { LeaderElector } from "#kube/lease.ts";
 import type { ListenAddress } from "#serve/address.ts";
 import { probesFetch } from "#serve/probes.ts";
-import { type Listening, listen } from "#serve/server.ts";
-import { createMetrics } from "#telemetry/metrics.ts";
+import { type Listening, listen, type TlsFiles } from "#serve/server.ts";
+import type { Metrics } from "#telemetry/metrics.ts";
 import {
   CONTROLLER_DEFAULTS,
   type ControllerDeps,
@@ -12,7 +12,7 @@ import {
   runController,
 } from "./controller.ts";
 import { fencedClient, fencedEngines } from "./fence.ts";
-import { type ControllerGauges, controllerMetrics } from "./metrics.ts";
+import { type ControllerGauges, controllerMetrics, leadershipGauge } from "./metrics.ts";
 
 export interface LeaderElection {
   /** Namespace of the Lease. */
@@ -27,6 +27,8 @@ export interface LeaderElection {
 
 /** Everything that the command line of the controller can say. */
 export interface ManagerOptions extends Pick<ControllerOptions, "pollMs" | "schedulerPolicy"> {
+  /** False: the process answers its probes, and leaves all adapters alone. */
+  readonly isEnabled: boolean;
   readonly enableRuntimeSidecar: boolean;
   /** Undefined: this is the only controller. */
   readonly leaderElection: LeaderElection | undefined;
@@ -34,17 +36,21 @@ export interface ManagerOptions extends Pick<ControllerOptions, "pollMs" | "sche
   readonly probeAddress: ListenAddress | undefined;
   /** Serves /metrics; undefined: nobody asks. */
   readonly metricsAddress: ListenAddress | undefined;
+  /** With what /metrics is encrypted; undefined: it is not. */
+  readonly metricsTls: TlsFiles | undefined;
   /** Where the controller keeps what must outlast it. */
   readonly namespace: string;
 }
 
 export const MANAGER_DEFAULTS: ManagerOptions = {
+  isEnabled: true,
   pollMs: CONTROLLER_DEFAULTS.pollMs,
   schedulerPolicy: CONTROLLER_DEFAULTS.schedulerPolicy,
   enableRuntimeSidecar: false,
   leaderElection: undefined,
   probeAddress: undefined,
   metricsAddress: undefined,
+  metricsTls: undefined,
   namespace: SYSTEM_NAMESPACE,
 };
 
@@ -54,7 +60,10 @@ export interface ElectedDeps extends ControllerDeps {
   readonly leaseClient?: KubeClient;
 }
 
-export type ManagerDeps = Omit<ElectedDeps, "metrics">;
+export interface ManagerDeps extends Omit<ElectedDeps, "metrics"> {
+  /** All that the process counts. */
+  readonly metrics: Metrics;
+}
 
 /**
  * The controller as a process: probes and metrics from the start, leadership if there are several, then the work.
@@ -65,34 +74,35 @@ export async function runManager(
   options: ManagerOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, log } = deps;
+  const { clock, log, metrics } = deps;
   let gauges: ControllerGauges | undefined;
-  const metrics = createMetrics({ process: true });
   const counted = controllerMetrics(metrics, () => gauges);
   // A standby is ready to take over at any time; a leader is when its caches are complete.
   let missing: string | undefined;
+  let isLeading = false;
+  if (options.leaderElection !== undefined) {
+    leadershipGauge(metrics, options.leaderElection.name, () => isLeading);
+  }
   const ended = new AbortController();
   const stop = AbortSignal.any([signal, ended.signal]);
-  const serve = (title: string, flag: string, address: ListenAddress | undefined, fetch: Fetch) =>
-    address === undefined
-      ? undefined
-      : listen({ ...address, title, cure: `set ${flag}`, handler: { fetch }, log, clock }, stop);
+  const notReady = () => missing;
+  const probes = {
+    ...{ title: "probes", cure: "set --health-probe-bind-address", log, clock },
+    handler: { fetch: probesFetch({ notReady }) },
+  };
+  const { probeAddress, metricsAddress, metricsTls: tls } = options;
+  const scrapes = {
+    ...{ title: "metrics", cure: "set --metrics-bind-address", log, clock },
+    handler: { fetch: probesFetch({ notReady, metrics }) },
+    ...(tls === undefined ? {} : { tls }),
+  };
   const servers: (Promise<Listening> | undefined)[] = [
-    serve(
-      "probes",
-      "--health-probe-bind-address",
-      options.probeAddress,
-      probesFetch({ notReady: () => missing }),
-    ),
-    serve(
-      "metrics",
-      "--metrics-bind-address",
-      options.metricsAddress,
-      probesFetch({ notReady: () => missing, metrics }),
-    ),
+    probeAddress && listen({ ...probeAddress, ...probes }, stop),
+    metricsAddress && listen({ ...metricsAddress, ...scrapes }, stop),
   ];
   const hooks = {
     onLeading: () => {
+      isLeading = true;
       missing = "waiting for the API server";
     },
     onSynced: (made: ControllerGauges) => {
@@ -102,7 +112,15 @@ export async function runManager(
   };
   try {
     await Promise.all(servers);
-    await runElected({ ...deps, metrics: counted }, { ...options, ...hooks }, signal);
+    if (options.isEnabled) {
+      await runElected({ ...deps, metrics: counted }, { ...options, ...hooks }, signal);
+    } else {
+      log.warn("The controller is turned off: ModelAdapters are left alone");
+      await new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        else signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+    }
   } finally {
     ended.abort();
     const listening = await Promise.allSettled(servers);
@@ -150,5 +168,3 @@ export async function runElected(
   };
   await (elector === undefined ? work(signal) : elector.run(work, signal));
 }
-
-type Fetch = (request: Request) => Promise<Response>;

@@ -307,13 +307,9 @@ function noteLoss(work: Work, { nowMs, adapter }: Seen, held: Held): void {
   // Loads that failed since have a back-off of their own, which goes on.
   const isFailing = work.loadFailure !== undefined && work.failedAttempt === attemptOf(adapter);
   if (count < LOSSES_MAX || isFailing) return;
-<<<<<<< HEAD
   work.failedAttempt = attemptOf(adapter);
-=======
-  work.failedGeneration = adapter.metadata.generation;
   const isCapacity = held === "absent";
   const often = `${count} times within ${LOSSES_WITHIN_MS / 1000} s`;
->>>>>>> sim
   work.loadFailure = {
     atMs: nowMs,
     retries: Math.min(count - LOSSES_MAX, RETRIES_MAX),

@@ -44,6 +44,8 @@ export interface KubeClientOptions {
   /** Names us in the server's audit log. */
   readonly userAgent?: string;
   readonly requestTimeoutMs?: number;
+  /** Hears of each answer of the server; of a watch, of its beginning. */
+  readonly onAnswer?: (method: string, code: number) => void;
   /** Requests per second and burst (watches are free); left out: no limit of our own. */
   readonly rateLimit?: RateLimit;
 }
@@ -202,6 +204,7 @@ function createTransport(options: KubeClientOptions) {
       reset: false,
       signal,
     });
+    options.onAnswer?.(call.method, response.statusCode);
     if (response.statusCode === 401) config.forgetAuthorization?.();
     return response;
   };

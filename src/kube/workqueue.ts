@@ -6,8 +6,19 @@ export interface HandlerResult {
   readonly requeueAfterMs?: number | undefined;
 }
 
+/** Hears what happens to keys. */
+export interface QueueMeter {
+  added(): void;
+  /** @param waitedMs since it was added */
+  taken(waitedMs: number): void;
+  done(workedMs: number): void;
+  /** A handler failed, and its key comes back. */
+  retried(): void;
+}
+
 export interface WorkQueueOptions {
   readonly clock: Clock;
+  readonly meter?: QueueMeter;
   /** Pause after the first failure of a key; doubled with each further one. */
   readonly backoffBaseMs?: number;
   readonly backoffMaxMs?: number;
@@ -28,7 +39,11 @@ export class WorkQueue {
   readonly #backoffMaxMs: number;
   /** Keys that need work; of these the ones nobody works on are also in `#queue`. */
   readonly #dirty = new Set<string>();
-  readonly #processing = new Set<string>();
+  /** With the moment at which the work on each began. */
+  readonly #processing = new Map<string, number>();
+  /** When each key that waits for a worker was added. */
+  readonly #addedMs = new Map<string, number>();
+  readonly #meter: QueueMeter | undefined;
   /** In the order of arrival; those of the second only while the first is empty. */
   readonly #queue = new Set<string>();
   readonly #background = new Set<string>();
@@ -39,6 +54,7 @@ export class WorkQueue {
 
   constructor(options: WorkQueueOptions) {
     this.#clock = options.clock;
+    this.#meter = options.meter;
     this.#backoffBaseMs = options.backoffBaseMs ?? BACKOFF_BASE_MS;
     this.#backoffMaxMs = options.backoffMaxMs ?? BACKOFF_MAX_MS;
   }
@@ -46,6 +62,12 @@ export class WorkQueue {
   /** Keys that wait for a worker. */
   get length(): number {
     return this.#queue.size + this.#background.size;
+  }
+
+  /** For how long each key that is being worked on has been, milliseconds. */
+  get workingMs(): number[] {
+    const now = this.#clock.now();
+    return [...this.#processing.values()].map((sinceMs) => now - sinceMs);
   }
 
   /** @param isBackground nobody waits for it: it may come after all others. */
@@ -56,6 +78,8 @@ export class WorkQueue {
       return;
     }
     this.#dirty.add(key);
+    this.#addedMs.set(key, this.#clock.now());
+    this.#meter?.added();
     if (!this.#processing.has(key)) this.#enqueue(key, isBackground);
   }
 
@@ -131,15 +155,21 @@ export class WorkQueue {
     handle: (key: string) => Promise<HandlerResult | undefined>,
     onError: (key: string, error: unknown) => void,
   ): Promise<void> {
+    const startedMs = this.#clock.now();
+    this.#processing.set(key, startedMs);
+    this.#meter?.taken(startedMs - (this.#addedMs.get(key) ?? startedMs));
+    this.#addedMs.delete(key);
     try {
       const result = await handle(key);
       this.forget(key);
       if (result?.requeueAfterMs !== undefined) this.addAfter(key, result.requeueAfterMs);
     } catch (error) {
       onError(key, error);
+      this.#meter?.retried();
       this.addRateLimited(key);
     } finally {
       this.#processing.delete(key);
+      this.#meter?.done(this.#clock.now() - startedMs);
       if (this.#dirty.has(key)) this.#enqueue(key);
     }
   }
@@ -162,7 +192,7 @@ export class WorkQueue {
     this.#queue.delete(key);
     this.#background.delete(key);
     this.#dirty.delete(key);
-    this.#processing.add(key);
+    this.#processing.set(key, this.#clock.now());
     return key;
   }
 

@@ -1,6 +1,7 @@
 /** The controller as a process that is watched, doubled, stopped, killed, and left without its API server. */
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
+import { Agent, request } from "undici";
 import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
 import { LEASES } from "#kube/client.ts";
 import { prepare } from "../conformance/prepare.ts";
@@ -27,9 +28,14 @@ export function operationTests(stage: Stage): void {
     it("probes and metrics tell how it is", async (t) => {
       const controller = await started(stage, t);
       const world = await World.make(stage, t);
-      const pod = await world.pod("pod-1");
+      const [pod, bad] = await world.pods("pod-1", "pod-2");
+      bad.engine.fault = { status: 503, body: "" };
       await world.declare("lora");
       await world.serving("lora", pod);
+      bad.engine.fault = undefined;
+      await world.serving("lora", pod, bad);
+      pod.engine.held.delete("lora");
+      await eventually("loaded again", () => pod.engine.held.has("lora"), PATIENCE_MS);
       const [health, ready, metrics] = await Promise.all([
         fetch(`${controller.probes}/healthz`),
         fetch(`${controller.probes}/readyz`),
@@ -38,17 +44,58 @@ export function operationTests(stage: Stage): void {
       assert.deepEqual([health.status, ready.status, metrics.status], [200, 200, 200]);
       const text = await metrics.text();
       for (const line of [
-        /^controller_runtime_reconcile_total\{controller="modeladapter",result="success"\} [1-9]/m,
-        /^controller_runtime_reconcile_errors_total\{controller="modeladapter"\} 0$/m,
-        /^controller_runtime_reconcile_time_seconds_count\{controller="modeladapter"\} [1-9]/m,
-        /^workqueue_depth\{name="modeladapter"\} \d/m,
+        /^controller_runtime_reconcile_total\{controller="model-adapter-controller",result="success"\} [1-9]/m,
+        /^controller_runtime_reconcile_errors_total\{controller="model-adapter-controller"\} 0$/m,
+        /^controller_runtime_reconcile_time_seconds_count\{controller="model-adapter-controller"\} [1-9]/m,
+        /^controller_runtime_active_workers\{controller="model-adapter-controller"\} \d/m,
+        /^controller_runtime_max_concurrent_reconciles\{controller="model-adapter-controller"\} [1-9]/m,
+        /^workqueue_depth\{name="model-adapter-controller",controller="model-adapter-controller"\} \d/m,
+        /^workqueue_adds_total\{name="model-adapter-controller",controller="model-adapter-controller"\} [1-9]/m,
+        /^workqueue_queue_duration_seconds_count\{.*\} [1-9]/m,
+        /^workqueue_work_duration_seconds_count\{.*\} [1-9]/m,
+        /^workqueue_unfinished_work_seconds\{.*\} \d/m,
+        /^workqueue_longest_running_processor_seconds\{.*\} \d/m,
+        /^workqueue_retries_total\{.*\} \d/m,
+        /^rest_client_requests_total\{code="200",method="GET",host="127.0.0.1:\d+"\} [1-9]/m,
+        /^process_resident_memory_bytes [1-9]/m,
         /^loradock_adapters\{phase="Running"\} [1-9]/m,
         /^loradock_engine_operation_seconds_count\{kind="load",result="success"\} [1-9]/m,
-        /^loradock_drift_repairs_total \d/m,
-        /^loradock_inventory_age_seconds \d/m,
+        /^loradock_load_retries_total [1-9]/m,
+        /^loradock_drift_repairs_total [1-9]/m,
+        new RegExp(
+          `^loradock_inventory_age_seconds\\{namespace="${world.namespace}",pod="pod-1"\\} \\d`,
+          "m",
+        ),
       ]) {
         assert.match(text, line);
       }
+    });
+
+    it("metrics are encrypted, and decisions told, when that is asked for", async (t) => {
+      const controller = await started(stage, t, "--metrics-secure", "--debug-mode");
+      const world = await World.make(stage, t);
+      const pod = await world.pod("pod-1");
+      await world.declare("lora");
+      await world.serving("lora", pod);
+      const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
+      t.after(() => dispatcher.close());
+      const url = controller.metrics.replace("http:", "https:");
+      const answer = await request(`${url}/metrics`, { dispatcher });
+      assert.match(await answer.body.text(), /^loradock_adapters\{phase="Running"\} [1-9]/m);
+      await assert.rejects(fetch(`${controller.metrics}/metrics`));
+      const decision = `"Decided" ModelAdapter="${world.namespace}/lora" phase="Running"`;
+      await eventually("it is told", () => controller.log().includes(decision));
+    });
+
+    it("leaves adapters alone when AIBrix's list of controllers leaves it out", async (t) => {
+      const idle = await started(stage, t, "--controllers=*,-model-adapter-controller");
+      const world = await World.make(stage, t);
+      const pod = await world.pod("pod-1");
+      await world.declare("lora");
+      await started(stage, t);
+      await world.serving("lora", pod);
+      assert.doesNotMatch(idle.log(), new RegExp(world.namespace));
+      assert.deepEqual(pod.engine.calls, ["load lora /adapters/lora"]);
     });
 
     it("a graceful stop unloads nothing, and releases the lease", async (t) => {
@@ -71,6 +118,7 @@ export function operationTests(stage: Stage): void {
     it("when the leader is killed, another leads within the lease's time", async (t) => {
       const first = await leading(stage, t);
       const second = await standby(stage, t);
+      assert.match(await scraped(second), /^leader_election_master_status\{.*\} 0$/m);
       const world = await World.make(stage, t);
       const pod = await world.pod("pod-1");
       await world.declare("lora");
@@ -84,6 +132,7 @@ export function operationTests(stage: Stage): void {
       );
       const tookMs = Date.now() - killedMs;
       assert.ok(tookMs < LEASE_MS + TRY_MS + BUSY_MS, `${tookMs} ms`);
+      assert.match(await scraped(second), /^leader_election_master_status\{.*\} 1$/m);
       await world.declare("other");
       await world.serving("other", pod);
       assert.deepEqual(pod.engine.calls, [
@@ -210,6 +259,10 @@ async function standby(stage: Stage, t: TestContext): Promise<Controller> {
   const says = /Another instance leads; its log has the work/;
   await eventually("it stands by", () => says.test(controller.log()), PATIENCE_MS);
   return controller;
+}
+
+async function scraped(controller: Controller): Promise<string> {
+  return (await fetch(`${controller.metrics}/metrics`)).text();
 }
 
 async function holder(stage: Stage): Promise<string> {

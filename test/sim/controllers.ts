@@ -55,6 +55,7 @@ export interface ControllersDeps {
 const NO_METRICS: ControllerMetrics = {
   reconciled: () => {},
   operated: () => {},
+  retried: () => {},
   drifted: () => {},
 };
 

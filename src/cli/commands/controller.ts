@@ -3,16 +3,19 @@ import type { SchedulerName } from "#api/model-adapter.ts";
 import { CONTROLLER_NAME, SYSTEM_NAMESPACE } from "#api/names.ts";
 import { UserError } from "#base/errors.ts";
 import { MANAGER_DEFAULTS, type ManagerOptions, runManager } from "#controller/manager.ts";
+import { answerMeter } from "#controller/metrics.ts";
 import { runtimeEngine } from "#engine/runtime.ts";
 import { sglangEngine } from "#engine/sglang.ts";
 import { vllmEngine } from "#engine/vllm.ts";
 import { loadKubeConfig } from "#kube/config.ts";
 import { createKubeClient } from "#kube/rest.ts";
 import { parseListenAddress } from "#serve/address.ts";
+import { selfSigned } from "#serve/certificate.ts";
 import { createLog } from "#telemetry/log.ts";
+import { createMetrics } from "#telemetry/metrics.ts";
 import { steadyClock } from "#telemetry/system-clock.ts";
 import type { Command, CommandContext, CommandOption } from "../command.ts";
-import { parseBoolean, parseChoice, parseDurationMs, parseInteger } from "../parse.ts";
+import { parseBoolean, parseChoice, parseDurationMs, parseInteger, parseRate } from "../parse.ts";
 
 interface ControllerFlags {
   kubeconfig?: string;
@@ -29,13 +32,26 @@ interface ControllerFlags {
   kubeApiQps: number;
   kubeApiBurst: number;
   metricsSecure: boolean;
+  controllers: boolean;
   debugMode: boolean;
   logFormat: "text" | "json";
 }
 
+const CONTROLLER = "model-adapter-controller";
+/** The names that AIBrix's manager knows. */
+const CONTROLLERS = [
+  CONTROLLER,
+  "pod-autoscaler-controller",
+  "distributed-inference-controller",
+  "model-route-controller",
+  "kv-cache-controller",
+  "model-claim-controller",
+  "model-warmup-controller",
+  "stormservice-controller",
+];
+
 /** Taken so that AIBrix's manifests start: what they turn on or off is not here. */
 const WITHOUT_EFFECT: readonly CommandOption[] = [
-  ["--controllers <names>", "there is one controller, for ModelAdapters"],
   ["--disable-webhook [boolean]", "there is no webhook"],
   ["--enable-http2 [boolean]", "probes and metrics speak HTTP/1.1"],
 ].map(([flags = "", why]) => ({ flags, description: `without effect: ${why}` }));
@@ -86,7 +102,7 @@ export const controllerCommand: Command = {
       flags: "--model-adapter-scheduler-policy <name>",
       description: "what schedulerName default means: default or least-adapters",
       default: MANAGER_DEFAULTS.schedulerPolicy,
-      parse: parseChoice("--model-adapter-scheduler-policy", ["default", "least-adapters"]),
+      parse: parsePolicy,
     },
     {
       flags: "--enable-runtime-sidecar [boolean]",
@@ -112,16 +128,16 @@ export const controllerCommand: Command = {
     },
     {
       flags: "--metrics-secure [boolean]",
-      description: "not there yet: /metrics is served without TLS",
+      description: "serve /metrics over TLS, with a certificate that signs itself",
       default: "false",
       parse: parseBoolean("--metrics-secure"),
     },
     {
       flags: "--kube-api-qps <number>",
       description:
-        "requests per second to the API server; 0: no limit of our own, the server's priority and fairness decides",
+        "requests per second to the API server; 0 or less: no limit of our own, the server's priority and fairness decides",
       default: "0",
-      parse: parseInteger("--kube-api-qps", 0),
+      parse: parseRate("--kube-api-qps"),
     },
     {
       flags: "--kube-api-burst <number>",
@@ -131,9 +147,15 @@ export const controllerCommand: Command = {
     },
     {
       flags: "--debug-mode [boolean]",
-      description: "log more",
+      description: "log each decision",
       default: "false",
       parse: parseBoolean("--debug-mode"),
+    },
+    {
+      flags: "--controllers <names>",
+      description: `which of AIBrix's controllers to run: *, ${CONTROLLER}, or -${CONTROLLER} for none`,
+      default: "*",
+      parse: parseControllers,
     },
     ...WITHOUT_EFFECT,
     {
@@ -148,11 +170,6 @@ export const controllerCommand: Command = {
 
 async function run(flags: ControllerFlags, context: CommandContext): Promise<void> {
   const { clock, env, signal, stderr } = context;
-  if (flags.metricsSecure) {
-    throw new UserError(
-      "--metrics-secure: /metrics has no TLS yet; leave the flag out, or turn /metrics off with --metrics-bind-address=0",
-    );
-  }
   const log = createLog({
     format: flags.logFormat,
     level: flags.debugMode ? "debug" : "info",
@@ -163,23 +180,34 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   });
   const config = await loadKubeConfig({ kubeconfigPath: flags.kubeconfig, env, clock });
   const steady = steadyClock(clock);
-  const connection = { config, clock: steady, userAgent: CONTROLLER_NAME };
+  const metrics = createMetrics({ process: true });
+  const onAnswer = answerMeter(metrics, new URL(config.server).host);
+  const connection = { config, clock: steady, userAgent: CONTROLLER_NAME, onAnswer };
   const { kubeApiQps: qps, kubeApiBurst: burst } = flags;
   const client = createKubeClient(
-    qps === 0 ? connection : { ...connection, rateLimit: { qps, burst } },
+    Number.isFinite(qps) ? { ...connection, rateLimit: { qps, burst } } : connection,
   );
   const leaseClient = createKubeClient(connection);
   const random = Math.random;
   const engines = { vllm: vllmEngine(), sglang: sglangEngine(), runtime: runtimeEngine() };
   const address = (flag: string, text: string) =>
     parseListenAddress(flag, text, env["LORADOCK_BIND_ADDRESS"]);
+  const metricsAddress = address("--metrics-bind-address", flags.metricsBindAddress);
+  const hosts = ["localhost", "127.0.0.1", "::1", metricsAddress?.host ?? ""];
   const options: ManagerOptions = {
+    isEnabled: flags.controllers,
     pollMs: flags.pollInterval,
     schedulerPolicy: flags.modelAdapterSchedulerPolicy,
     enableRuntimeSidecar: flags.enableRuntimeSidecar,
     namespace: flags.leaderElectionNamespace,
     probeAddress: address("--health-probe-bind-address", flags.healthProbeBindAddress),
-    metricsAddress: address("--metrics-bind-address", flags.metricsBindAddress),
+    metricsAddress,
+    metricsTls: flags.metricsSecure
+      ? await selfSigned(
+          hosts.filter((host) => host !== ""),
+          clock.now(),
+        )
+      : undefined,
     leaderElection: flags.leaderElect
       ? {
           namespace: flags.leaderElectionNamespace,
@@ -192,12 +220,34 @@ async function run(flags: ControllerFlags, context: CommandContext): Promise<voi
   };
   log.info("Starting the controller", { server: config.server, config: config.source });
   try {
-    const deps = { client, leaseClient, engines, clock: steady, log, random };
+    const deps = { client, leaseClient, engines, clock: steady, log, random, metrics };
     await runManager(deps, options, signal);
   } finally {
     await Promise.all([client.close(), leaseClient.close()]);
     log.info("Stopped");
   }
+}
+
+/** Whether a list of controllers, as AIBrix reads it, has the one for ModelAdapters run; the last word about it counts. */
+export function parseControllers(text: string): boolean {
+  let isEnabled = false;
+  for (const word of text.split(",").map((part) => part.trim())) {
+    const name = word.replace(/^-/, "");
+    if (word === "*") isEnabled = true;
+    else if (name === CONTROLLER) isEnabled = name === word;
+    else if (!CONTROLLERS.includes(name)) {
+      throw new UserError(
+        `--controllers: '${name}' is not known; use *, ${CONTROLLERS.join(", ")}`,
+      );
+    }
+  }
+  return isEnabled;
+}
+
+/** Also in AIBrix's spelling, which it has for one of them. */
+function parsePolicy(text: string): SchedulerName {
+  const name = text === "leastAdapters" ? "least-adapters" : text;
+  return parseChoice("--model-adapter-scheduler-policy", ["default", "least-adapters"])(name);
 }
 
 /**

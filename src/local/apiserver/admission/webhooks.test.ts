@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { after, before, describe, it, type TestContext } from "node:test";
 import type { Json, JsonObject } from "#base/json.ts";
 import { applyJsonPatch } from "#base/json-patch.ts";
+import { makeCertificate, makeKey } from "#serve/certificate.ts";
 import { systemClock } from "#telemetry/system-clock.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { bodyOf } from "#test/support/http-server.ts";
@@ -14,7 +15,6 @@ import { builtinKinds } from "../kinds/builtin-kinds.ts";
 import type { Kind } from "../kinds/kind.ts";
 import type { AdmissionRequest } from "../registry/admission.ts";
 import { ApiError } from "../registry/api-error.ts";
-import { makeCertificate, makeKey } from "../server/pki-make.ts";
 import { type AdmissionDeps, createAdmission } from "./webhooks.ts";
 
 const kindOf = (name: string): Kind => {

@@ -2,8 +2,8 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import type { Clock } from "#base/clock.ts";
+import { makeCertificate, makeKey } from "#serve/certificate.ts";
 import { readFileIfThere, writeFileAtomically } from "../../pods/files.ts";
-import { makeCertificate, makeKey } from "./pki-make.ts";
 
 /** What the server shows to clients, and what they trust; all PEM. */
 export interface Pki {

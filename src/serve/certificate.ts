@@ -1,5 +1,6 @@
 import { createPrivateKey, type JsonWebKey, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
+import type { TlsFiles } from "./server.ts";
 
 const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
@@ -64,6 +65,20 @@ export async function makeCertificate(request: CertificateRequest): Promise<stri
     webcrypto,
   );
   return `${certificate.toString("pem").trim()}\n`;
+}
+
+const SELF_SIGNED_MS = 10 * 365 * 86_400_000;
+const CLOCKS_APART_MS = 3_600_000;
+
+/** A certificate for `hosts` that nobody vouches for, with its key: for a connection that is to be encrypted, and no more. */
+export async function selfSigned(hosts: readonly string[], nowMs: number): Promise<TlsFiles> {
+  const span = { notBeforeMs: nowMs - CLOCKS_APART_MS, notAfterMs: nowMs + SELF_SIGNED_MS };
+  const [authority, key] = await Promise.all([makeKey(), makeKey()]);
+  const named = { commonName: "loradock", ...span };
+  const ca = await makeCertificate({ ...named, key: authority, issuer: undefined, hosts: [] });
+  const issuer = { cert: ca, key: authority };
+  const [commonName = "loradock"] = hosts;
+  return { cert: await makeCertificate({ ...named, commonName, key, issuer, hosts }), key };
 }
 
 const nameOf = (host: string) => ({
