@@ -144,10 +144,12 @@ async function fetchRange(
 
 /**
  * Gives the memory of a piece back at once: V8 does not count it, and collects it tens of megabytes late.
- * Nobody else has the piece; Node's pool, which many share, gives away less than half of itself at a time.
+ * Where a piece ends with its memory, all that lies before has been read, and nobody else has it: Node's
+ * pool, which many share, gives away less than half of itself at a time.
  */
-function free({ buffer, length }: Uint8Array): void {
-  if (length * 2 >= buffer.byteLength) (buffer as ArrayBuffer).transfer(0);
+function free({ buffer, byteOffset, length }: Uint8Array): void {
+  const isLast = byteOffset + length === buffer.byteLength;
+  if (isLast && length * 2 >= buffer.byteLength) (buffer as ArrayBuffer).transfer(0);
 }
 
 /** Passes on exactly so many bytes: one that is missing in a range would shift all that follows. */
