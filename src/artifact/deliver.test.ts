@@ -10,6 +10,7 @@ import { tarOf, zipOf } from "#test/support/archives.ts";
 import { startArtifactServer } from "#test/support/artifact-server.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { fastClock } from "#test/support/fast-clock.ts";
+import { startServer } from "#test/support/http-server.ts";
 import { SOURCE_SETTINGS } from "#test/support/source-settings.ts";
 import { tempFolder } from "#test/support/temp-folder.ts";
 import { createDelivery } from "./deliver.ts";
@@ -220,6 +221,32 @@ test("a large file comes in ranges side by side, also after a cut; without range
   server.fault = () => ({ noRange: true });
   await deliver(`${server.url}/a`, { name: "other" });
   assert.equal(ranges().length, before + 1);
+});
+
+test("ranges in HTTP's own chunks, of which many come at once, are whole", async (t) => {
+  const files = largeAdapter("/a", LARGE);
+  const { deliver, weights } = await setUp(t, {});
+  const server = await startServer((request, response) => {
+    const body = files[request.url ?? ""] ?? Buffer.alloc(0);
+    const [, from = 0, to = body.length - 1] =
+      /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
+    const length = request.method === "HEAD" ? { "content-length": body.length } : {};
+    const range = { "content-range": `bytes ${from}-${to}/${body.length}` };
+    response.writeHead(request.headers.range === undefined ? 200 : 206, {
+      etag: '"1"',
+      ...length,
+      ...range,
+    });
+    response.cork();
+    for (let at = Number(from); at <= Number(to); at += 40_000) {
+      response.write(body.subarray(at, Math.min(at + 40_000, Number(to) + 1)));
+    }
+    response.uncork();
+    response.end();
+  });
+  t.after(() => server.close());
+  await deliver(`${server.url}/a`);
+  assert.deepEqual(await weights(), files[`/a/${WEIGHTS}`]);
 });
 
 test("a hub is asked once where a file's bytes are, and again when they are no longer there", async (t) => {

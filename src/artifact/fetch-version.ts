@@ -119,7 +119,7 @@ async function fetchListed(
   const known = listing.identity ?? `${context.clock.now()}`;
   const staged = await store.stage(name, versionId(source.location, known));
   const got =
-    (await takeShared(context, source, listing, { name, staged }, signal)) ??
+    (await takeShared(context, source, listing, { request, staged }, signal)) ??
     (await download(context, source, listing, { request, staged }, signal));
   try {
     await validate(context, got.folder, request);
@@ -165,7 +165,7 @@ async function takeShared(
   { store, log }: FetchContext,
   source: ArtifactSource,
   { identity, files }: Listing,
-  { name, staged }: { name: string; staged: string },
+  { request, staged }: { request: DeliveryRequest; staged: string },
   signal: AbortSignal,
 ): Promise<Staged | undefined> {
   if (identity === undefined) return undefined;
@@ -174,10 +174,12 @@ async function takeShared(
   try {
     await Promise.all(files.map((file) => checkReadable(source, file, signal)));
   } catch (error) {
-    await store.dropStaging(name);
+    await store.dropStaging(request.name);
     throw error;
   }
-  log.info("Artifact is here already", { adapter: name, location: source.location });
+  const bytes = record.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  request.onProgress?.({ bytesDone: bytes, bytesTotal: bytes });
+  log.info("Artifact is here already", { adapter: request.name, location: source.location });
   const hashes = record.files.flatMap(({ path, sha256 }) =>
     sha256 === undefined ? [] : [[path, sha256] as const],
   );

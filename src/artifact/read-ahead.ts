@@ -1,6 +1,6 @@
 import { Semaphore } from "#base/semaphore.ts";
 import { ArtifactError } from "./errors.ts";
-import type { ArtifactSource, FileBytes, RemoteFile } from "./source.ts";
+import type { ArtifactSource, ByteRange, FileBytes, RemoteFile } from "./source.ts";
 
 /** Large enough that asking costs little, small enough to be held in memory. */
 export const RANGE_BYTES = 3 << 20;
@@ -66,31 +66,30 @@ export async function openInRanges(
   const isWorthIt =
     file.validator !== undefined && sizeBytes !== undefined && sizeBytes - from > RANGE_BYTES;
   if (!isWorthIt) return source.read(file, { from }, signal);
-  const to = from + RANGE_BYTES;
-  const first = await source.read(file, { from, to }, signal);
+  const stop = new AbortController();
+  const either = AbortSignal.any([signal, stop.signal]);
+  const first = await source.read(file, { from, to: from + RANGE_BYTES }, either);
   // A store that sends everything all the same is read as it likes.
   if (first.endsAt === undefined) return first;
-  const stream = inOrder(options, { stream: first.stream, from, to }, sizeBytes, signal);
+  const stream = inOrder(options, { first, from, end: sizeBytes }, { stop, signal: either });
   return { ...first, endsAt: undefined, stream };
 }
 
 async function* inOrder(
   options: ReadAheadOptions,
-  first: { stream: AsyncIterable<Uint8Array>; from: number; to: number },
-  sizeBytes: number,
-  signal: AbortSignal,
+  { first, from, end }: { first: FileBytes; from: number; end: number },
+  { stop, signal }: { stop: AbortController; signal: AbortSignal },
 ): AsyncGenerator<Uint8Array> {
   const { ranges } = options;
-  const stop = new AbortController();
-  const either = AbortSignal.any([signal, stop.signal]);
   const ahead: Promise<{ bytes: Uint8Array; release: () => void }>[] = [];
-  let next = first.to;
-  const lookAhead = () => {
-    while (ahead.length < RANGES_MAX && next < sizeBytes) {
-      const range = { from: next, to: Math.min(next + RANGE_BYTES, sizeBytes) };
+  let next = from;
+  const lookAhead = (opened?: FileBytes) => {
+    while (ahead.length < RANGES_MAX && next < end) {
+      const range = { from: next, to: Math.min(next + RANGE_BYTES, end) };
+      const answer = range.from === from ? opened : undefined;
       next = range.to;
-      const fetched = ranges.acquire(either).then((buffer) => {
-        return fetchRange(options, range, buffer, either);
+      const fetched = ranges.acquire(signal).then((buffer) => {
+        return fetchRange(options, { range, answer, buffer }, signal);
       });
       // It is told when its turn comes, or never, when one before it failed.
       fetched.catch(() => {});
@@ -99,8 +98,7 @@ async function* inOrder(
   };
   ranges.enter();
   try {
-    lookAhead();
-    yield* counted(options.file, first.stream, first.to - first.from);
+    lookAhead(first);
     for (let head = ahead[0]; head !== undefined; head = ahead[0]) {
       const { bytes, release } = await head;
       // Who asks for the next piece has done with this one.
@@ -118,36 +116,43 @@ async function* inOrder(
   }
 }
 
+/** Reads a range into memory, from its answer when that is here already. */
 async function fetchRange(
   { source, file }: ReadAheadOptions,
-  { from, to }: { from: number; to: number },
-  { bytes: buffer, release }: RangeBuffer,
+  {
+    range,
+    answer,
+    buffer,
+  }: { range: ByteRange; answer: FileBytes | undefined; buffer: RangeBuffer },
   signal: AbortSignal,
 ) {
+  const { from, to } = range;
   try {
-    const bytes = await source.read(file, { from, to }, signal);
-    if (bytes.startsAt !== from || bytes.endsAt !== to) {
+    const { startsAt, endsAt, stream } = answer ?? (await source.read(file, range, signal));
+    if (startsAt !== from || endsAt !== to) {
       throw new ArtifactError("Unreachable", `${file.path}: the server stopped answering ranges`);
     }
     let done = 0;
-    for await (const chunk of counted(file, bytes.stream, to - from)) {
-      buffer.set(chunk, done);
+    for await (const chunk of counted(file, stream, Number(to) - from)) {
+      buffer.bytes.set(chunk, done);
       done += chunk.length;
       free(chunk);
     }
-    return { bytes: buffer.subarray(0, done), release };
+    return { bytes: buffer.bytes.subarray(0, done), release: buffer.release };
   } catch (error) {
-    release();
+    buffer.release();
     throw error;
   }
 }
 
 /**
  * Gives the memory of a piece back at once: V8 does not count it, and collects it tens of megabytes late.
- * Nobody else has the piece; Node's pool, which many share, gives away less than half of itself at a time.
+ * Where a piece ends with its memory, all that lies before has been read, and nobody else has it: Node's
+ * pool, which many share, gives away less than half of itself at a time.
  */
-function free({ buffer, length }: Uint8Array): void {
-  if (length * 2 >= buffer.byteLength) (buffer as ArrayBuffer).transfer(0);
+function free({ buffer, byteOffset, length }: Uint8Array): void {
+  const isLast = byteOffset + length === buffer.byteLength;
+  if (isLast && length * 2 >= buffer.byteLength) (buffer as ArrayBuffer).transfer(0);
 }
 
 /** Passes on exactly so many bytes: one that is missing in a range would shift all that follows. */

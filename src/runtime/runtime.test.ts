@@ -155,7 +155,7 @@ test("an engine that restarted gets its adapter back without a download", async 
 });
 
 test("equal files are kept once, and for the next adapter; the cache size says for how long", async (t) => {
-  const { artifacts, root, load, unload, restart } = await setUp(t);
+  const { artifacts, root, ask, load, unload, restart } = await setUp(t);
   for (const [path, bytes] of Object.entries(adapterFiles("/copy")))
     artifacts.files.set(path, bytes);
   const cached = () => readdirSync(join(root, ".loradock/cache/files"));
@@ -173,6 +173,8 @@ test("equal files are kept once, and for the next adapter; the cache size says f
   // It is asked whether we may still read it, and no more.
   const asked = artifacts.asked.slice(before).filter(({ method }) => method === "GET");
   assert.deepEqual([...new Set(asked.map(({ headers }) => headers.range))], ["bytes=0-0"]);
+  const status = (await (await ask("/v1/lora_adapter/status?lora_name=c")).json()) as Answer;
+  assert.deepEqual([status["bytes_done"], status["bytes_total"]], [239_948, 239_948]);
 
   const none = await setUp(t, { ARTIFACT_CACHE_SIZE: "0" });
   await none.load("a", "http:/sql");
