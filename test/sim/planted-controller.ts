@@ -141,7 +141,10 @@ export const PLANTED: Readonly<Record<string, Bug>> = {
     ...pod,
     held: pod.recorded && pod.held === "absent" ? "current" : pod.held,
   })),
-  "retries at once": seeing((pod) => ({ ...pod, loadFailure: undefined })),
+  "retries too early": seeing((pod) => ({
+    ...pod,
+    loadFailure: pod.loadFailure && { ...pod.loadFailure, atMs: pod.loadFailure.atMs - 4900 },
+  })),
   "fights an engine that drops what it has": seeing((pod) => ({
     ...pod,
     loadFailure: pod.loadFailure?.isCapacity ? undefined : pod.loadFailure,
