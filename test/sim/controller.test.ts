@@ -83,8 +83,9 @@ for (const [seed, bug, edition = 1] of ONCE_WRONG) {
 /** Those that show only rarely, and a seed that shows them. */
 const SHOWS: Readonly<Record<string, number>> = {
   "does not write its retries down": 533,
-  "fights an engine that drops what it has": 230,
-  "takes over a Service of its name": 78,
+  "fights an engine that drops what it has": 778,
+  "takes over a Service of its name": 564,
+  "checks its lease before the first request of a load only": 321,
   "acts on after its lease": 29,
   "takes an engine that does not answer for an empty one": 187,
 };

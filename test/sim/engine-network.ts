@@ -18,6 +18,8 @@ export interface Call {
   readonly kind: "list" | "load" | "unload";
   /** The adapter that it is about. */
   readonly name: string;
+  /** The engine's key, as it was sent. */
+  readonly key: string;
 }
 
 export interface EngineNetworkDeps {
@@ -66,7 +68,8 @@ export class EngineNetwork {
       };
       signal.addEventListener("abort", leave, { once: true });
       const pod = podAt(url.hostname);
-      onCall({ host, pod, ip: url.hostname, path, kind, name });
+      const { authorization: key = "" } = request.headers;
+      onCall({ host, pod, ip: url.hostname, path, kind, name, key });
       const back = (how: () => void) =>
         time.after(dice.int(1, LATENCY_MS), () => host.deliver(() => settle(how)));
       const fail = (code: string) => back(() => reject(broken(code)));

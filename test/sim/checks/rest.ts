@@ -23,8 +23,10 @@ export class RestChecks {
     this.#settled = settled;
   }
 
-  called({ kind, name, ip: at }: Call): void {
-    if (kind === "list") this.#lists.set(at, (this.#lists.get(at) ?? 0) + 1);
+  called({ kind, name, ip: at, key }: Call): void {
+    // An engine that takes no key is asked with each that there is, at each poll.
+    const asked = `${at} ${key}`;
+    if (kind === "list") this.#lists.set(asked, (this.#lists.get(asked) ?? 0) + 1);
     else this.#acts.push(`${kind} ${name} on ${at}`);
   }
 
