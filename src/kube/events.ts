@@ -244,7 +244,7 @@ class Recorder {
   /** Unique among this object's events, also after a restart and within one millisecond. */
   #suffix(atMs: number): string {
     this.#serial = (this.#serial + 1) % 0x10000;
-    return `${atMs.toString(16)}${this.#serial.toString(16).padStart(4, "0")}`;
+    return `${Math.trunc(atMs).toString(16)}${this.#serial.toString(16).padStart(4, "0")}`;
   }
 }
 
