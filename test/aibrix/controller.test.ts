@@ -75,7 +75,7 @@ const WAYS: Readonly<Record<AibrixVersion, Ways>> = {
     noPath: NOT_FOUND,
     noRepository: NOT_FOUND,
     refused:
-      /^pod-1 Failed ModelAdapterLoadingError: .*LoRA rank 64 is greater than max_lora_rank 16.*: start the engine with --max-lora-rank=64$/,
+      /^pod-1 Failed ModelAdapterLoadingError: .*LoRA rank 64 is greater than max_lora_rank 16.*: start the engine with --max-lora-rank 64 or more, or train with a lower r$/,
   },
   // It says less than it knows; what can be told of it is.
   "0.8.0": {
